@@ -1,0 +1,56 @@
+package privacy
+
+import (
+	"fmt"
+	"math"
+)
+
+// Clip bounds the contributions of a generalised linear model: a unit with
+// feature vector x and residual r contributes c·x with |c| ≤ Factor, where the
+// factor depends on the unit's norm alone, so that the image of what enters the
+// exact sum has 2-norm at most C minus the rounding of the output.
+//
+// Proof. Let M be the exact matrix of the Map, x the encoded row with
+// coordinates in [−1, 1], and v the integer contribution, v_i = Round(c·x_i),
+// so v = Unit·c·x + e with |e_i| ≤ ½ + 2⁻²² (half a step from rounding to the
+// lattice, the rest from the rounding of the product c·x_i). Then
+//
+//	‖M v‖/Unit ≤ |c|·‖M x‖ + ‖M‖_F·√d·(½ + 2⁻²²)/Unit
+//
+// and |c| ≤ (C − √d·g − ‖M‖_F·√d·0.51/Unit)/N with N ≥ ‖M x‖ gives
+// ‖M v‖/Unit ≤ C − √d·g. Removing the unit therefore moves the exact image by
+// at most C − √d·g, and the image rounded to the lattice by at most C.
+type Clip struct {
+	c      float64
+	target float64
+	d      float64
+	slack  float64 // absolute allowance for the float64 evaluation of ‖M x‖
+}
+
+// NewClip returns the clip to norm c for contributions mapped by m. It returns
+// ErrDomain where rounding would take more than a thousandth of c.
+func NewClip(c float64, m *Map) (Clip, error) {
+	d := float64(m.d)
+	frob := m.Frobenius()
+	lost := up(math.Sqrt(d)*(m.g+frob*0.51/Unit), 8)
+	if !(lost <= c/1000) {
+		return Clip{}, fmt.Errorf("clipping norm is too small for its lattice and metric: %w", ErrDomain)
+	}
+	target := (c - lost) * (1 - 0x1p-50)
+	// ‖fl(Mx) − Mx‖ ≤ γ·‖|M||x|‖ ≤ γ·‖M‖_F·√d with γ = 2d·2⁻⁵³ for |x_i| ≤ 1.
+	return Clip{c: c, d: d, target: target, slack: up(d*0x1p-52*frob*math.Sqrt(d), 8)}, nil
+}
+
+// Norm returns C.
+func (k Clip) Norm() float64 { return k.c }
+
+// Factor returns the largest |c| that a unit may have whose image ‖M x‖ was
+// computed in float64 as norm: above 0 and at most 1. A norm that is not finite
+// and positive gets 0: such a unit contributes nothing.
+func (k Clip) Factor(norm float64) float64 {
+	n := up(norm, k.d+8) + k.slack
+	if !(n > 0) || math.IsInf(n, 1) {
+		return 0
+	}
+	return min(1, k.target/n*(1-0x1p-50))
+}

@@ -1,0 +1,237 @@
+package privacy
+
+import (
+	"math"
+	"testing"
+
+	"gonum.org/v1/gonum/stat/distuv"
+)
+
+// alpha is the false-alarm rate of each statistical assertion of this package
+// over seeds; with the fixed seeds below a test is deterministic.
+const alpha = 1e-7
+
+// cell is the probability that a N(0, sd²) variate rounds to k.
+func cell(k int, sd float64) float64 {
+	a, b := math.Abs(float64(k))-0.5, math.Abs(float64(k))+0.5
+	return 0.5 * (math.Erfc(a/(sd*math.Sqrt2)) - math.Erfc(b/(sd*math.Sqrt2)))
+}
+
+// TestGaussianCells compares 10⁶ draws with the exact cell probabilities by a
+// chi-square test. A standard deviation that is off by 0.7 % moves the statistic
+// by more than the threshold with probability 0.99.
+func TestGaussianCells(t *testing.T) {
+	const n = 1_000_000
+	for _, sd := range []float64{1.0 / 256, 0.25, 1, 3.7, 24} {
+		g, err := NewGaussian(sd, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bits := NewSeeded(11, "cells")
+		counts := map[int]int{}
+		for range n {
+			counts[int(g.Draw(bits))]++
+		}
+		chi, df := chiSquare(counts, sd, n)
+		if df == 0 {
+			if counts[0] != n {
+				t.Errorf("sd %g: draws beyond a tail that cannot occur", sd)
+			}
+			continue
+		}
+		if p := 1 - (distuv.ChiSquared{K: float64(df)}).CDF(chi); p < alpha {
+			t.Errorf("sd %g: chi-square %.1f on %d degrees of freedom, p = %.2g", sd, chi, df, p)
+		}
+		// The test can fail: the same draws against a law 1.5 % wider.
+		if chi, df := chiSquare(counts, sd*1.015, n); sd >= 0.25 {
+			if p := 1 - (distuv.ChiSquared{K: float64(df)}).CDF(chi); p >= alpha {
+				t.Errorf("sd %g: a law 1.5 %% wider is not noticed", sd)
+			}
+		}
+	}
+}
+
+func chiSquare(counts map[int]int, sd float64, n int) (float64, int) {
+	var chi float64
+	var df int
+	restP, restN := 1.0, n
+	for k := -int(8*sd) - 2; k <= int(8*sd)+2; k++ {
+		want := cell(k, sd) * float64(n)
+		if want < 40 {
+			continue
+		}
+		d := float64(counts[k]) - want
+		chi += d * d / want
+		df++
+		restP -= cell(k, sd)
+		restN -= counts[k]
+	}
+	if want := restP * float64(n); want > 5 {
+		d := float64(restN) - want
+		chi += d * d / want
+		df++
+	}
+	return chi, df - 1
+}
+
+// TestGaussianMoments at a fine lattice: with 2·10⁵ draws a standard deviation
+// off by 1.2 % is noticed with probability 0.99 at the stated rate.
+func TestGaussianMoments(t *testing.T) {
+	const n = 200_000
+	g, err := NewGaussian(0x1.8p30, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bits := NewSeeded(5, "moments")
+	var sum, sum2 float64
+	for range n {
+		v := float64(g.Draw(bits)) / 0x1.8p30
+		sum += v
+		sum2 += v * v
+	}
+	limit := -distuv.UnitNormal.Quantile(alpha / 2)
+	if z := sum / math.Sqrt(n); math.Abs(z) > limit {
+		t.Errorf("mean: z = %.2f", z)
+	}
+	if z := (sum2/n - 1) * math.Sqrt(n/2.0); math.Abs(z) > limit {
+		t.Errorf("variance: z = %.2f", z)
+	}
+}
+
+// TestRoundAgreesWithWide checks the two-word rounding against the rounding in
+// wide integers, on ordinary values and on digits beside a rounding boundary.
+func TestRoundAgreesWithWide(t *testing.T) {
+	src := NewSeeded(3, "round")
+	for i := range 20000 {
+		ratio := math.Ldexp(1+float64(src.Uint64()>>12)*0x1p-52, int(src.Uint64()%58)-8)
+		g, err := NewGaussian(ratio, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := src.Uint64() % 12
+		x := uniform{first: src.Uint64()}
+		if i%4 == 0 { // beside the boundary (j + ½)/ratio
+			v := (math.Floor(float64(k)*ratio) + 0.5) / ratio
+			frac := v - math.Floor(v)
+			x.first = uint64(frac*0x1p63) << 1
+		}
+		y := uniform{first: x.first}
+		fast := g.round(k, &x, NewSeeded(uint64(i), "digits"))
+		wide := g.roundWide(k, &y, NewSeeded(uint64(i), "digits"))
+		if fast != wide {
+			t.Fatalf("ratio %g: %d and %d differ", ratio, fast, wide)
+		}
+	}
+}
+
+// TestRoundUndecided builds a first digit that leaves the rounding open and
+// checks that further digits decide it, both ways.
+func TestRoundUndecided(t *testing.T) {
+	g, err := NewGaussian(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// With ratio 1 the boundary is x = ½ exactly: digit 2⁶³ − 1 stays below it,
+	// 2⁶³ is above: neither is open. With ratio 3/2 the boundary ⅓ is not on a digit.
+	x := uniform{first: 1<<63 - 1}
+	if v := g.round(0, &x, NewSeeded(1, "")); v != 0 || len(x.rest) != 0 {
+		t.Errorf("below a half: %d", v)
+	}
+	g, _ = NewGaussian(1.5, 1)
+	third := uint64(math.MaxUint64 / 3)
+	seen := map[int64]bool{}
+	for seed := range uint64(64) {
+		x := uniform{first: third}
+		seen[g.round(0, &x, NewSeeded(seed, ""))] = true
+		if len(x.rest) == 0 {
+			t.Fatal("the digit beside a third decided the rounding by itself")
+		}
+	}
+	if !seen[0] || !seen[1] {
+		t.Error("further digits do not decide both ways")
+	}
+}
+
+func TestGaussianDomain(t *testing.T) {
+	for _, c := range [][2]float64{{1, 0.3}, {0, 1}, {math.NaN(), 1}, {math.Inf(1), 1}, {-1, 1}, {1e-3, 1}, {0x1p51, 1}, {1, 0}} {
+		if _, err := NewGaussian(c[0], c[1]); err == nil {
+			t.Errorf("sigma %g on spacing %g is accepted", c[0], c[1])
+		}
+	}
+}
+
+// TestBernoulli checks the rate: with 4·10⁶ trials a rate off by 1 % at q = 0.3
+// is seen with certainty; the tiny rate checks the words of the expansion.
+func TestBernoulli(t *testing.T) {
+	const n = 4_000_000
+	limit := -distuv.UnitNormal.Quantile(alpha / 2)
+	for _, q := range []float64{0.3, 1.0 / 1024, 0.999, 1e-6} {
+		coin, err := NewBernoulli(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bits := NewSeeded(9, "coin")
+		hits := len(coin.Sample(nil, n, bits))
+		if z := (float64(hits) - n*q) / math.Sqrt(n*q*(1-q)); math.Abs(z) > limit+1 {
+			t.Errorf("q = %g: z = %.2f", q, z)
+		}
+	}
+	if coin, _ := NewBernoulli(1); len(coin.Sample(nil, 7, nil)) != 7 {
+		t.Error("q = 1 does not take everything")
+	}
+	for _, q := range []float64{0, -0.1, 1.1, math.NaN()} {
+		if _, err := NewBernoulli(q); err == nil {
+			t.Errorf("rate %g is accepted", q)
+		}
+	}
+}
+
+// words replays given words: for the exact comparison with q.
+type words []uint64
+
+func (w *words) Uint64() uint64 { v := (*w)[0]; *w = (*w)[1:]; return v }
+
+// TestBernoulliExact follows the expansion of q to its last bit: the uniform
+// just below q is a success, q itself and all above are failures.
+func TestBernoulliExact(t *testing.T) {
+	const q = 0x1.0000000000001p-70
+	coin, err := NewBernoulli(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digits := coin.words
+	if len(digits) != 2 || digits[0] != 0 {
+		t.Fatalf("expansion of 2⁻⁷⁰(1+2⁻⁵²): %x", digits)
+	}
+	below := words{0, digits[1] - 1}
+	equal := words{0, digits[1]}
+	if !coin.Draw(&below) || coin.Draw(&equal) {
+		t.Error("the comparison with q is not exact")
+	}
+}
+
+func TestSourcesDiffer(t *testing.T) {
+	a, b := NewSource("x"), NewSource("x")
+	same := 0
+	for range 100_000 {
+		if a.Uint64() == b.Uint64() {
+			same++
+		}
+	}
+	if same != 0 {
+		t.Error("two sources with one label share words")
+	}
+	a.Erase()
+}
+
+func BenchmarkGaussian(b *testing.B) {
+	g, err := NewGaussian(0x1.8p32, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := NewSource("bench")
+	b.ReportAllocs()
+	for b.Loop() {
+		g.Draw(s)
+	}
+}
