@@ -1,0 +1,145 @@
+package accountant
+
+import (
+	"math"
+	"slices"
+)
+
+const (
+	ulp = 0x1p-52 // relative distance of neighbouring float64
+)
+
+// curve is a valid event, sorted by how its parts compose. Under RDP it is a
+// function of the order; under Gaussian DP a number.
+type curve struct {
+	mu2      float64        // Σ μ² of the Gaussians without sampling, rounded up
+	sampled  []sampledSteps // Poisson-sampled Gaussians
+	response []responses    // pure and approximate events, without their δ
+	laplace  []responses    // the ε of Laplace events is 1/b
+	deltaInf float64        // probability that an approximate event fails at all, rounded up
+	pure     bool           // nothing but pure and Laplace events
+	pureSum  Amount         // Σ ε of pure, Laplace and approximate events, exact but for Laplace
+	deltaSum Amount         // Σ δ of approximate events, exact
+}
+
+// sampledSteps are count steps with rate 0 < q < 1 and noise multiplier z.
+type sampledSteps struct {
+	adj   Adjacency
+	q, z  float64
+	count float64
+}
+
+// responses are count mechanisms that are eps-DP.
+type responses struct{ eps, count float64 }
+
+// curveOf compiles e. The error wraps ErrDomain.
+func curveOf(e Event) (*curve, error) {
+	if err := e.Validate(); err != nil {
+		return nil, err
+	}
+	c := &curve{pure: true}
+	distance := e.Adjacency.distance()
+	var squares []float64
+	survive := 0.0 // log of the probability that no approximate event fails
+	for _, part := range e.Merge().Events {
+		n := float64(part.Count)
+		switch part.Type {
+		case TypeGaussian:
+			mu := distance / part.NoiseMultiplier
+			squares = append(squares, n*mu*mu)
+			c.pure = false
+		case TypePoissonGaussian:
+			c.sampled = append(c.sampled, sampledSteps{e.Adjacency, part.SamplingRate, part.NoiseMultiplier, n})
+			c.pure = false
+		case TypeLaplace:
+			if part.NoiseMultiplier == 0 {
+				c.mu2 = math.Inf(1)
+				c.pure = false
+				continue
+			}
+			c.laplace = append(c.laplace, responses{up(distance/part.NoiseMultiplier, 2), n})
+			c.pureSum = c.pureSum.Add(inverseUp(int64(distance), part.NoiseMultiplier).times(part.Count))
+		case TypePure, TypeApproximate:
+			c.response = append(c.response, responses{part.Epsilon.Float64Up(), n})
+			c.pureSum = c.pureSum.Add(part.Epsilon.times(part.Count))
+			if part.Type == TypeApproximate && !part.Delta.IsZero() {
+				c.pure = false
+				c.deltaSum = c.deltaSum.Add(part.Delta.times(part.Count))
+				survive += n * math.Log1p(-part.Delta.Float64Up())
+			}
+		}
+	}
+	// Five roundings a term; the compensated sum adds less than one more.
+	c.mu2 += up(sum(squares), 8)
+	c.deltaInf = min(1, up(-math.Expm1(survive), 16+4*float64(len(c.response))))
+	return c, nil
+}
+
+// rdp is the Rényi divergence of order alpha > 1 of everything but the failures
+// of approximate events, rounded up.
+func (c *curve) rdp(alpha float64) float64 {
+	terms := make([]float64, 0, 8)
+	if c.mu2 > 0 {
+		terms = append(terms, up(alpha*c.mu2/2, 2))
+	}
+	for _, s := range c.sampled {
+		terms = append(terms, up(s.count*sampledGaussianRDP(s, alpha), 2))
+	}
+	for _, r := range c.response {
+		terms = append(terms, up(r.count*responseRDP(r.eps, alpha), 2))
+	}
+	for _, r := range c.laplace {
+		terms = append(terms, up(r.count*laplaceRDP(r.eps, alpha), 2))
+	}
+	return up(sum(terms), 2)
+}
+
+// up raises x ≥ 0 by n units in the last place and down lowers it, so that a
+// result with a relative error of at most n·2⁻⁵² lands on the safe side.
+func up(x, n float64) float64 {
+	if x == 0 {
+		return 0
+	}
+	return math.Nextafter(x*(1+n*ulp), math.Inf(1))
+}
+
+func down(x, n float64) float64 {
+	if x <= 0 || math.IsInf(x, 1) {
+		return max(x, 0)
+	}
+	return math.Nextafter(x*(1-n*ulp), 0)
+}
+
+// addUp is a + b, rounded up to a float64 for a, b ≥ 0.
+func addUp(a, b float64) float64 {
+	s := a + b
+	if math.IsInf(s, 1) {
+		return s
+	}
+	// Knuth's two-sum: the rounding error of a + b, exactly.
+	t := s - a
+	if err := (a - (s - t)) + (b - t); err > 0 {
+		return math.Nextafter(s, math.Inf(1))
+	}
+	return s
+}
+
+// sum adds terms ≥ 0 with Neumaier's compensation, in ascending order: its
+// relative error is below 2⁻⁵² for fewer than 2²⁰ terms.
+func sum(terms []float64) float64 {
+	slices.Sort(terms)
+	total, rest := 0.0, 0.0
+	for _, x := range terms {
+		t := total + x
+		if math.IsInf(t, 1) {
+			return t
+		}
+		if total >= x {
+			rest += (total - t) + x
+		} else {
+			rest += (x - t) + total
+		}
+		total = t
+	}
+	return total + rest
+}

@@ -1,0 +1,46 @@
+// Package accountant says how guarantees of differential privacy add up.
+//
+// An [Event] records what a mechanism did: the noise multiplier, the sampling
+// rate, how often, under which neighbouring relation. An accountant turns
+// events into a cost that composes by addition, and a conversion turns the
+// composed cost into (ε, δ):
+//
+//   - RDP (Mironov 2017) holds one Rényi divergence per order α. It supports
+//     every event, subsampled ones with their amplification ([RDP]).
+//   - Gaussian DP (Dong, Roth & Su 2022) holds one number μ. It is exact for
+//     Gaussians without sampling ([MuGDP]).
+//
+// [Epsilon] converts, [CalibrateNoise] and [GaussianMu] invert, and a [Filter]
+// decides whether one more charge fits into a budget when every event may
+// depend on all earlier answers.
+//
+// # Conventions
+//
+// A noise multiplier z is the noise's standard deviation (for Laplace its
+// scale b) divided by the bound C of one unit's contribution, which is the
+// sensitivity under add-remove. Under replace-one two contributions may differ
+// by 2C, so an event without sampling has μ = 2/z and a Laplace event is
+// 2/b-DP. A Poisson-sampled Gaussian is accounted there by the antipodal pair
+//
+//	P = (1−q)·N(0, z²) + q·N(1, z²)    Q = (1−q)·N(0, z²) + q·N(−1, z²)
+//
+// which is an assumption that a report must state. The ε of pure and
+// approximate events is meant for the adjacency of the event.
+//
+// # Rounding
+//
+// Amounts that a person writes are exact decimals ([Amount]). Losses are
+// float64 and every one that decides is raised by a bound on its own error,
+// so that it is never below the true value; limits are lowered likewise.
+// Nothing in this package compares with a tolerance.
+//
+// A worked example: 100 full-batch steps within (1, 10⁻⁶).
+//
+//	mu := accountant.GaussianMu(accountant.MethodRDP, 1, 1e-6)
+//	z := math.Sqrt(100) / mu
+//	e := accountant.Gaussian(accountant.AddRemove, z, 100)
+//	eps, order, err := accountant.Epsilon(accountant.MethodRDP, e, 1e-6) // eps ≤ 1
+//
+// The package needs the standard library and gonum only; it does no I/O and
+// holds no state.
+package accountant

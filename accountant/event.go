@@ -1,0 +1,461 @@
+package accountant
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// ErrUnsupported: the accountant or filter has no rule for the event.
+var ErrUnsupported = errors.New("unsupported")
+
+// ErrDomain: an argument lies outside what the function is defined for.
+var ErrDomain = errors.New("invalid value")
+
+// EventType names a mechanism, as in event files and ledgers.
+type EventType string
+
+const (
+	TypeGaussian        EventType = "gaussian"
+	TypePoissonGaussian EventType = "poisson_gaussian"
+	TypeLaplace         EventType = "laplace"
+	TypePure            EventType = "pure"
+	TypeApproximate     EventType = "approximate"
+	TypeComposition     EventType = "composition"
+)
+
+// Bounds of an event tree, so that neither a file nor a ledger entry can make
+// an accountant work for ever.
+const (
+	maxDepth = 8
+	maxParts = 1 << 20 // leaves, a listed noise multiplier counting as one
+	maxCount = 1 << 53 // of all steps together: exact in a float64
+)
+
+// Event is what happened to the data: a mechanism with its parameters, or a
+// composition of events. Build one with the constructors below; fields that a
+// type does not use are zero.
+//
+//	gaussian          NoiseMultiplier or NoiseMultipliers (a sequence of steps)
+//	poisson_gaussian  SamplingRate, and noise as above
+//	laplace           noise as above: scale / L1 sensitivity
+//	pure              Epsilon
+//	approximate       Epsilon, Delta
+//	composition       Events
+//
+// Count repeats the event, a sequence or composition as a whole; 0 is nothing.
+//
+// In JSON the keys are type, adjacency, sampling_rate, noise_multiplier,
+// noise_multipliers, epsilon, delta, count, events. When read, count is 1
+// unless given; an unknown or repeated key, or one that the type does not use,
+// is an error.
+type Event struct {
+	Type             EventType
+	Adjacency        Adjacency
+	SamplingRate     float64 // q in [0, 1]: every unit joins independently
+	NoiseMultiplier  float64 // z ≥ 0, finite; 0 costs +Inf
+	NoiseMultipliers []float64
+	Epsilon          *Amount
+	Delta            *Amount
+	Count            int64
+	Events           []Event
+}
+
+// Gaussian is count steps of the Gaussian mechanism with noise multiplier z.
+func Gaussian(adj Adjacency, z float64, count int64) Event {
+	return Event{Type: TypeGaussian, Adjacency: adj, NoiseMultiplier: z, Count: count}
+}
+
+// PoissonGaussian is count steps of the Gaussian mechanism with noise
+// multiplier z, each on a fresh Poisson sample at rate q. With q = 1 it is
+// Gaussian(adj, z, count).
+func PoissonGaussian(adj Adjacency, q, z float64, count int64) Event {
+	if q == 1 {
+		return Gaussian(adj, z, count)
+	}
+	return Event{Type: TypePoissonGaussian, Adjacency: adj, SamplingRate: q, NoiseMultiplier: z, Count: count}
+}
+
+// Laplace is count uses of Laplace noise whose scale is b times the
+// add-remove L1 sensitivity.
+func Laplace(adj Adjacency, b float64, count int64) Event {
+	return Event{Type: TypeLaplace, Adjacency: adj, NoiseMultiplier: b, Count: count}
+}
+
+// Pure is count uses of a mechanism that is eps-DP under adj.
+func Pure(adj Adjacency, eps Amount, count int64) Event {
+	return Event{Type: TypePure, Adjacency: adj, Epsilon: &eps, Count: count}
+}
+
+// Approximate is count uses of a mechanism that is (eps, delta)-DP under adj.
+func Approximate(adj Adjacency, eps, delta Amount, count int64) Event {
+	return Event{Type: TypeApproximate, Adjacency: adj, Epsilon: &eps, Delta: &delta, Count: count}
+}
+
+// Compose is all of the events, one after another. Its adjacency is that of
+// the events, which must agree.
+func Compose(events ...Event) Event {
+	e := Event{Type: TypeComposition, Count: 1, Events: slices.Clone(events)}
+	for _, part := range events {
+		if part.Adjacency != "" {
+			e.Adjacency = part.Adjacency
+			break
+		}
+	}
+	return e
+}
+
+// ParseEvents reads a JSON list of events, as in an events file, and returns
+// their composition. An event without an adjacency gets adj; one with another
+// adjacency is an error. The result is valid. Errors wrap ErrDomain.
+func ParseEvents(data []byte, adj Adjacency) (Event, error) {
+	if _, err := ParseAdjacency(string(adj)); err != nil {
+		return Event{}, err
+	}
+	if err := boundNesting(data); err != nil {
+		return Event{}, err
+	}
+	var events []Event
+	if err := json.Unmarshal(data, &events); err != nil {
+		if errors.Is(err, ErrDomain) {
+			return Event{}, err
+		}
+		return Event{}, fmt.Errorf("%w: events are not a JSON list of events: %v", ErrDomain, err)
+	}
+	for i := range events {
+		events[i].adopt(adj)
+	}
+	e := Compose(events...)
+	e.Adjacency = adj
+	return e, e.Validate()
+}
+
+func (e *Event) adopt(adj Adjacency) {
+	if e.Adjacency == "" {
+		e.Adjacency = adj
+	}
+	for i := range e.Events {
+		e.Events[i].adopt(adj)
+	}
+}
+
+// Validate reports the first thing wrong with e, wrapping ErrDomain: a missing,
+// surplus or impossible parameter, parts of differing adjacency, or a size
+// past the bounds. A composition without parts is valid and costs nothing.
+func (e Event) Validate() error {
+	parts := 0
+	_, err := e.validate(e.Adjacency, 1, &parts)
+	return err
+}
+
+// validate returns the number of steps.
+func (e *Event) validate(adj Adjacency, depth int, parts *int) (int64, error) {
+	fail := func(format string, args ...any) (int64, error) {
+		return 0, fmt.Errorf("%w: event %s: %s", ErrDomain, clip(string(e.Type)), fmt.Sprintf(format, args...))
+	}
+	if depth > maxDepth {
+		return fail("compositions are nested more than %d deep", maxDepth)
+	}
+	if e.Adjacency != adj {
+		return fail("adjacency %q differs from %q beside it; an event has one adjacency", clip(string(e.Adjacency)), clip(string(adj)))
+	}
+	if adj != AddRemove && adj != ReplaceOne && !(adj == "" && e.Type == TypeComposition && len(e.Events) == 0) {
+		return fail("adjacency %q is unknown; write add-remove or replace-one", clip(string(adj)))
+	}
+	if e.Count < 0 {
+		return fail("count is negative")
+	}
+	noise, rate, eps, delta := false, false, false, false
+	switch e.Type {
+	case TypeGaussian, TypeLaplace:
+		noise = true
+	case TypePoissonGaussian:
+		noise, rate = true, true
+	case TypePure:
+		eps = true
+	case TypeApproximate:
+		eps, delta = true, true
+	case TypeComposition:
+	default:
+		return fail("type is unknown; write gaussian, poisson_gaussian, laplace, pure or approximate")
+	}
+
+	switch {
+	case !noise && (e.NoiseMultiplier != 0 || e.NoiseMultipliers != nil):
+		return fail("takes no noise_multiplier")
+	case e.NoiseMultiplier != 0 && e.NoiseMultipliers != nil:
+		return fail("has noise_multiplier and noise_multipliers; write one of them")
+	case e.NoiseMultipliers != nil && len(e.NoiseMultipliers) == 0:
+		return fail("noise_multipliers is empty")
+	case !rate && e.SamplingRate != 0:
+		return fail("takes no sampling_rate")
+	case !(e.SamplingRate >= 0 && e.SamplingRate <= 1):
+		return fail("sampling_rate must lie in [0, 1]")
+	case eps != (e.Epsilon != nil):
+		return fail("epsilon is missing, or not a parameter of this type")
+	case delta != (e.Delta != nil):
+		return fail("delta is missing, or not a parameter of this type")
+	case delta && e.Delta.Cmp(one) >= 0:
+		return fail("delta must be below 1")
+	case e.Type != TypeComposition && e.Events != nil:
+		return fail("takes no events")
+	}
+	for _, z := range e.multipliers() {
+		if !(z >= 0) || math.IsInf(z, 1) {
+			return fail("noise_multiplier must be a finite number that is not negative")
+		}
+	}
+
+	steps := int64(0)
+	if e.Type == TypeComposition {
+		for i := range e.Events {
+			n, err := e.Events[i].validate(adj, depth+1, parts)
+			if err != nil {
+				return 0, err
+			}
+			if steps += n; steps > maxCount {
+				return fail("more than 2^53 steps")
+			}
+		}
+	} else {
+		steps = max(1, int64(len(e.NoiseMultipliers)))
+		if *parts += int(steps); *parts > maxParts {
+			return fail("more than %d parts", maxParts)
+		}
+	}
+	if steps > 0 && e.Count > maxCount/steps {
+		return fail("more than 2^53 steps")
+	}
+	return steps * e.Count, nil
+}
+
+var one = MustAmount("1")
+
+func (e *Event) multipliers() []float64 {
+	if e.NoiseMultipliers != nil {
+		return e.NoiseMultipliers
+	}
+	return []float64{e.NoiseMultiplier}
+}
+
+// Merge returns the canonical form of a valid event: a composition, counted
+// once, of leaves in a fixed order, with equal mechanisms counted together,
+// sequences written out, a Poisson step of rate 1 as a Gaussian and one of
+// rate 0 left out. It costs the same as e, to the bit. An invalid event is
+// returned as it is.
+func (e Event) Merge() Event {
+	if e.Validate() != nil {
+		return e
+	}
+	counts := map[leaf]int64{}
+	e.collect(counts, 1)
+	leaves := make([]leaf, 0, len(counts))
+	for l := range counts {
+		leaves = append(leaves, l)
+	}
+	sort.Slice(leaves, func(i, j int) bool { return leaves[i].less(leaves[j]) })
+
+	merged := Event{Type: TypeComposition, Adjacency: e.Adjacency, Count: 1}
+	for _, l := range leaves {
+		part := Event{Type: l.kind, Adjacency: e.Adjacency, SamplingRate: l.q, NoiseMultiplier: l.z, Count: counts[l]}
+		if l.kind == TypePure || l.kind == TypeApproximate {
+			part.Epsilon = &l.eps
+		}
+		if l.kind == TypeApproximate {
+			part.Delta = &l.delta
+		}
+		merged.Events = append(merged.Events, part)
+	}
+	return merged
+}
+
+// leaf is a mechanism without its count, comparable.
+type leaf struct {
+	kind       EventType
+	q, z       float64
+	eps, delta Amount
+}
+
+func (l leaf) less(m leaf) bool {
+	if l.kind != m.kind {
+		return l.kind < m.kind
+	}
+	if l.q != m.q {
+		return l.q < m.q
+	}
+	if l.z != m.z {
+		return l.z < m.z
+	}
+	if c := l.eps.Cmp(m.eps); c != 0 {
+		return c < 0
+	}
+	return l.delta.Cmp(m.delta) < 0
+}
+
+func (e *Event) collect(counts map[leaf]int64, times int64) {
+	times *= e.Count
+	if times == 0 {
+		return
+	}
+	switch e.Type {
+	case TypeComposition:
+		for i := range e.Events {
+			e.Events[i].collect(counts, times)
+		}
+	case TypePure:
+		counts[leaf{kind: e.Type, eps: *e.Epsilon}] += times
+	case TypeApproximate:
+		counts[leaf{kind: e.Type, eps: *e.Epsilon, delta: *e.Delta}] += times
+	case TypePoissonGaussian:
+		if e.SamplingRate == 0 {
+			return
+		}
+		for _, z := range e.multipliers() {
+			if e.SamplingRate == 1 {
+				counts[leaf{kind: TypeGaussian, z: z}] += times
+			} else {
+				counts[leaf{kind: e.Type, q: e.SamplingRate, z: z}] += times
+			}
+		}
+	default:
+		for _, z := range e.multipliers() {
+			counts[leaf{kind: e.Type, z: z}] += times
+		}
+	}
+}
+
+// wireEvent is Event as JSON: pointers tell 0 from absent.
+type wireEvent struct {
+	Type             EventType `json:"type"`
+	Adjacency        Adjacency `json:"adjacency,omitempty"`
+	SamplingRate     *float64  `json:"sampling_rate,omitempty"`
+	NoiseMultiplier  *float64  `json:"noise_multiplier,omitempty"`
+	NoiseMultipliers []float64 `json:"noise_multipliers,omitempty"`
+	Epsilon          *Amount   `json:"epsilon,omitempty"`
+	Delta            *Amount   `json:"delta,omitempty"`
+	Count            *int64    `json:"count,omitempty"`
+	Events           []Event   `json:"events,omitempty"`
+}
+
+var wireKeys = map[string]bool{
+	"type": true, "adjacency": true, "sampling_rate": true, "noise_multiplier": true, "noise_multipliers": true,
+	"epsilon": true, "delta": true, "count": true, "events": true,
+}
+
+// MarshalJSON writes the keys that the event's type uses.
+func (e Event) MarshalJSON() ([]byte, error) {
+	w := wireEvent{Type: e.Type, Adjacency: e.Adjacency, NoiseMultipliers: e.NoiseMultipliers,
+		Epsilon: e.Epsilon, Delta: e.Delta, Count: &e.Count, Events: e.Events}
+	switch e.Type {
+	case TypePoissonGaussian:
+		w.SamplingRate = &e.SamplingRate
+		fallthrough
+	case TypeGaussian, TypeLaplace:
+		if e.NoiseMultipliers == nil {
+			w.NoiseMultiplier = &e.NoiseMultiplier
+		}
+	}
+	return json.Marshal(w)
+}
+
+// UnmarshalJSON reads one event, strictly; see Event. It checks the form, not
+// what Validate checks.
+func (e *Event) UnmarshalJSON(data []byte) error {
+	if err := boundNesting(data); err != nil {
+		return err
+	}
+	present, err := objectKeys(data)
+	if err != nil {
+		return err
+	}
+	var w wireEvent
+	if err := json.Unmarshal(data, &w); err != nil {
+		if errors.Is(err, ErrDomain) {
+			return err
+		}
+		return fmt.Errorf("%w: event cannot be read: %v", ErrDomain, err)
+	}
+	needsNoise := w.Type == TypeGaussian || w.Type == TypePoissonGaussian || w.Type == TypeLaplace
+	switch {
+	case needsNoise && w.NoiseMultiplier == nil && w.NoiseMultipliers == nil:
+		return fmt.Errorf("%w: event %s: noise_multiplier is missing", ErrDomain, w.Type)
+	case needsNoise && w.NoiseMultiplier != nil && w.NoiseMultipliers != nil:
+		return fmt.Errorf("%w: event %s has noise_multiplier and noise_multipliers; write one of them", ErrDomain, w.Type)
+	case !needsNoise && (present["noise_multiplier"] || present["noise_multipliers"]):
+		return fmt.Errorf("%w: event %s takes no noise_multiplier", ErrDomain, clip(string(w.Type)))
+	case (w.Type == TypePoissonGaussian) != (w.SamplingRate != nil):
+		return fmt.Errorf("%w: event %s: sampling_rate is missing, or not a parameter of this type", ErrDomain, clip(string(w.Type)))
+	}
+	*e = Event{Type: w.Type, Adjacency: w.Adjacency, NoiseMultipliers: w.NoiseMultipliers,
+		Epsilon: w.Epsilon, Delta: w.Delta, Count: 1, Events: w.Events}
+	if w.Count != nil {
+		e.Count = *w.Count
+	}
+	if w.SamplingRate != nil {
+		e.SamplingRate = *w.SamplingRate
+	}
+	if w.NoiseMultiplier != nil {
+		e.NoiseMultiplier = *w.NoiseMultiplier
+	}
+	return nil
+}
+
+// objectKeys returns the keys of a JSON object and refuses those that
+// encoding/json would let through: unknown, repeated, null, or in other case.
+func objectKeys(data []byte) (map[string]bool, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return nil, fmt.Errorf("%w: an event is a JSON object", ErrDomain)
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		token, err := dec.Token()
+		key, ok := token.(string)
+		if err != nil || !ok {
+			return nil, fmt.Errorf("%w: an event is a JSON object", ErrDomain)
+		}
+		if !wireKeys[key] {
+			return nil, fmt.Errorf("%w: event has an unknown key %q", ErrDomain, clip(key))
+		}
+		if seen[key] {
+			return nil, fmt.Errorf("%w: event has the key %q twice", ErrDomain, key)
+		}
+		seen[key] = true
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, fmt.Errorf("%w: event key %q has no value", ErrDomain, key)
+		}
+		if strings.TrimSpace(string(value)) == "null" {
+			return nil, fmt.Errorf("%w: event key %q is null; leave it out", ErrDomain, key)
+		}
+	}
+	return seen, nil
+}
+
+// boundNesting refuses deep nesting before anything recurses into it.
+func boundNesting(data []byte) error {
+	depth, text, escaped := 0, false, false
+	for _, c := range data {
+		switch {
+		case escaped:
+			escaped = false
+		case text && c == '\\':
+			escaped = true
+		case c == '"':
+			text = !text
+		case text:
+		case c == '[' || c == '{':
+			if depth++; depth > 2*maxDepth+2 {
+				return fmt.Errorf("%w: compositions are nested more than %d deep", ErrDomain, maxDepth)
+			}
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return nil
+}
