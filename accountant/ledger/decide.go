@@ -1,0 +1,333 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/privsgld/privsgld/accountant"
+)
+
+// A decision is what a ledger answers to a request.
+type decision struct {
+	entries  []entry // to append; the reservation last
+	refused  string  // or why not
+	snapshot snapshot
+}
+
+// result is the budget, or *Refused.
+func (d *decision) result() (Budget, error) {
+	b, err := d.snapshot.budget()
+	if err != nil || d.refused == "" {
+		return b, err
+	}
+	reason := d.refused
+	if b.GrantableEpsilon > 0 {
+		reason += fmt.Sprintf("; epsilon %s would still be granted", accountant.AmountDown(b.GrantableEpsilon))
+	} else {
+		reason += "; no run would be granted any more"
+		if b.Period != "always" {
+			reason += " in period " + b.Period
+		}
+	}
+	return b, &Refused{Reason: reason, Budget: b, GrantableEpsilon: b.GrantableEpsilon}
+}
+
+// decide works out, in the overlay, what a request does to the state. next is
+// the number of the next entry.
+func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error) {
+	if err := validate(q); err != nil {
+		return nil, err
+	}
+	if _, used, err := getRow[run](s, key("run", q.RunID)); err != nil {
+		return nil, err
+	} else if used {
+		return nil, fmt.Errorf("%w: the run %s has a reservation already", ErrUsage, q.RunID)
+	}
+	d := &decision{}
+	do := func(e entry) error {
+		e.Number, e.Time, e.Dataset = next, now.Format(time.RFC3339), q.Dataset
+		next++
+		d.entries = append(d.entries, e)
+		return apply(s, nil, e)
+	}
+
+	row, err := openDataset(s, now, q, do)
+	if err != nil {
+		return nil, err
+	}
+	if err := openCaps(s, row, q, do); err != nil {
+		return nil, err
+	}
+	names := []string{policyAccount}
+	for _, c := range q.Caps {
+		names = append(names, c.Name)
+	}
+	var costs []wireCost
+	for _, name := range names {
+		a, err := getAccount(s, q.Dataset, row, name)
+		if err != nil {
+			return nil, err
+		}
+		cost, err := costOf(a, q.Event)
+		if err != nil {
+			return nil, fmt.Errorf("ledger: the %s filter of %s: %w", a.filter.Terms().Method, name, err)
+		}
+		costs = append(costs, cost)
+		if spent, err := cost.spent(); err != nil {
+			return nil, err
+		} else if d.refused == "" && !a.admits(spent) {
+			d.refused = "the budget of the policy does not allow this job"
+			if name != policyAccount {
+				d.refused = fmt.Sprintf("the cap of %s does not allow this job", name)
+			}
+		}
+	}
+	before, err := getEvents(s, q.Dataset, row.Period)
+	if err != nil {
+		return nil, err
+	}
+	if d.refused == "" {
+		event := eventToWire(q.Event.Merge())
+		err := do(entry{Kind: kindReserve, Run: q.RunID, Period: row.Period, Event: &event, Costs: costs,
+			Reservation: &wireReservation{q.Kind, q.Analyst, q.Purpose, q.PolicyName, q.PolicySHA256, q.JobEpsilon.String(), q.JobDelta.String()}})
+		if err != nil {
+			return nil, err
+		}
+	}
+	d.snapshot, err = takeSnapshot(s, q.Dataset, row, names, before, q.JobDelta)
+	return d, err
+}
+
+// openDataset registers the data set on its first use, or compares it with
+// what is registered; and opens its next period where the time has come.
+func openDataset(s rows, now time.Time, q Request, do func(entry) error) (dataset, error) {
+	period, err := periodOf(q.Renews, now)
+	if err != nil {
+		return dataset{}, err
+	}
+	k := key("dataset", q.Dataset)
+	row, registered, err := getRow[dataset](s, k)
+	if err != nil {
+		return row, err
+	}
+	if !registered {
+		f, err := accountant.NewFilter(q.Terms)
+		if err != nil {
+			return row, fmt.Errorf("%w: the policy's budget: %w", ErrUsage, err)
+		}
+		err = do(entry{Kind: kindRegister, Period: period, Registration: &wireRegistration{q.Unit, q.Adjacency, termsToWire(f.Terms()), q.Renews}})
+		if err != nil {
+			return row, err
+		}
+		row, _, err = getRow[dataset](s, k)
+		return row, err
+	}
+	if err := compare(row.Registration, q.Registration); err != nil {
+		return row, err
+	}
+	if period > row.Period {
+		pending := row.Pending
+		if err := do(entry{Kind: kindClose, Period: period, Pending: &pending}); err != nil {
+			return row, err
+		}
+		row, _, err = getRow[dataset](s, k)
+	}
+	return row, err
+}
+
+// openCaps does for caps what openDataset does for the data set. A cap that
+// is registered in the middle of a period starts with all that the analyst
+// was charged in it; one that is registered may not be left out.
+func openCaps(s rows, row dataset, q Request, do func(entry) error) error {
+	own := "analyst:" + q.Analyst
+	carried := false
+	for _, c := range q.Caps {
+		carried = carried || c.Name == own
+		have, registered, err := getRow[wireTerms](s, key("cap", q.Dataset, c.Name))
+		if err != nil {
+			return err
+		}
+		if registered {
+			if err := compareTerms("cap of "+c.Name, have, c.Terms); err != nil {
+				return err
+			}
+			continue
+		}
+		f, err := accountant.NewFilter(c.Terms)
+		if err != nil {
+			return fmt.Errorf("%w: the cap of %s: %w", ErrUsage, c.Name, err)
+		}
+		charged, err := getEvents(s, q.Dataset, row.Period, q.Analyst)
+		if err != nil {
+			return err
+		}
+		all, err := charged.composed()
+		if err != nil {
+			return err
+		}
+		cost, err := costOf(account{name: c.Name, filter: f}, all)
+		if err != nil {
+			return fmt.Errorf("ledger: the cap of %s: %w", c.Name, err)
+		}
+		if err := do(entry{Kind: kindRegister, Cap: &wireCap{c.Name, termsToWire(f.Terms())}, Costs: []wireCost{cost}}); err != nil {
+			return err
+		}
+	}
+	if _, registered, err := getRow[wireTerms](s, key("cap", q.Dataset, own)); err != nil {
+		return err
+	} else if registered && !carried {
+		return &Mismatch{fmt.Sprintf("data set %q: the cap of %s is registered and the policy leaves it out", q.Dataset, own)}
+	}
+	return nil
+}
+
+// compare returns a *Mismatch naming the first field in which a registration
+// differs.
+func compare(have wireRegistration, q Registration) error {
+	for _, f := range []struct{ name, registered, asked string }{
+		{"privacy unit", have.Unit, q.Unit},
+		{"adjacency", string(have.Adjacency), string(q.Adjacency)},
+		{"budget renews", have.Renews, q.Renews},
+	} {
+		if f.registered != f.asked {
+			return mismatch("data set "+quoted(q.Dataset), f.name, f.registered, f.asked)
+		}
+	}
+	return compareTerms("data set "+quoted(q.Dataset), have.Terms, q.Terms)
+}
+
+func compareTerms(what string, have wireTerms, asked accountant.Terms) error {
+	is, err := have.terms()
+	if err != nil {
+		return err
+	}
+	if is.Method != asked.Method {
+		return mismatch(what, "accountant", string(is.Method), string(asked.Method))
+	}
+	for _, f := range []struct {
+		name  string
+		is, q accountant.Amount
+	}{
+		{"epsilon", is.Epsilon, asked.Epsilon}, {"delta", is.Delta, asked.Delta},
+		{"approximateDelta", is.ApproximateDelta, asked.ApproximateDelta}, {"pureEpsilon", is.PureEpsilon, asked.PureEpsilon},
+	} {
+		if f.is.Cmp(f.q) != 0 {
+			return mismatch(what, f.name, f.is.String(), f.q.String())
+		}
+	}
+	if asked.Order != 0 && asked.Order != is.Order {
+		return mismatch(what, "order", fmt.Sprint(is.Order), fmt.Sprint(asked.Order))
+	}
+	return nil
+}
+
+func quoted(s string) string { return fmt.Sprintf("%q", s) }
+
+func mismatch(what, field, registered, asked string) error {
+	return &Mismatch{fmt.Sprintf("%s is registered with %s %s, the policy says %s; a data set keeps the budget that it was registered with", what, field, registered, asked)}
+}
+
+// validate refuses requests that no state could make right.
+func validate(q Request) error {
+	for _, f := range []struct{ name, value string }{
+		{"run id", q.RunID}, {"data set", q.Dataset}, {"privacy unit", q.Unit}, {"kind", q.Kind},
+	} {
+		if f.value == "" {
+			return fmt.Errorf("%w: the %s is missing", ErrUsage, f.name)
+		}
+	}
+	for i, c := range q.Caps {
+		if c.Name != "analyst:"+q.Analyst || i > 0 {
+			return fmt.Errorf("%w: a request carries one cap at most, that of its analyst", ErrUsage)
+		}
+	}
+	return validEvent(q.Event, q.Adjacency)
+}
+
+// validEvent checks an event, and that it is of the given adjacency; nothing
+// at all is of any.
+func validEvent(e accountant.Event, adj accountant.Adjacency) error {
+	if err := e.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if e.Adjacency != adj && e.Adjacency != "" {
+		return fmt.Errorf("%w: the event is for adjacency %s, the data set's is %s", ErrUsage, e.Adjacency, adj)
+	}
+	_, err := mechanisms(e)
+	return err
+}
+
+// fillSettlement puts what was done, and its costs in the accounts of the
+// reservation, into the entry that settles it.
+func fillSettlement(s rows, reserved entry, actual accountant.Event, e *entry) error {
+	row, ok, err := getRow[dataset](s, key("dataset", reserved.Dataset))
+	if err != nil {
+		return err
+	}
+	if !ok || reserved.Kind != kindReserve {
+		return fmt.Errorf("%w: no such reservation", ErrCharge)
+	}
+	if err := validEvent(actual, row.Registration.Adjacency); err != nil {
+		return err
+	}
+	for _, w := range reserved.Costs {
+		a, err := getAccount(s, reserved.Dataset, row, w.Account)
+		if err != nil {
+			return err
+		}
+		cost, err := costOf(a, actual)
+		if errors.Is(err, accountant.ErrUnsupported) {
+			return fmt.Errorf("%w: what was done has no cost in the %s filter", ErrCharge, a.filter.Terms().Method)
+		}
+		if err != nil {
+			return fmt.Errorf("ledger: what was done: %w", err)
+		}
+		e.Costs = append(e.Costs, cost)
+	}
+	event := eventToWire(actual.Merge())
+	e.Event = &event
+	return nil
+}
+
+// snapshotAfter is the snapshot after a charge ended.
+func snapshotAfter(s rows, reserved, end entry) (snapshot, error) {
+	row, _, err := getRow[dataset](s, key("dataset", end.Dataset))
+	if err != nil {
+		return snapshot{}, err
+	}
+	before, err := getEvents(s, end.Dataset, row.Period)
+	if err != nil {
+		return snapshot{}, err
+	}
+	if end.Event != nil {
+		m, err := mechanismsOf(end)
+		if err != nil {
+			return snapshot{}, err
+		}
+		before = before.without(m)
+	}
+	delta, err := accountant.ParseAmount(reserved.Reservation.Delta)
+	if err != nil {
+		return snapshot{}, contradiction("a reservation holds no amount")
+	}
+	var names []string
+	for _, w := range reserved.Costs {
+		names = append(names, w.Account)
+	}
+	return takeSnapshot(s, end.Dataset, row, names, before, delta)
+}
+
+func takeSnapshot(s rows, name string, row dataset, accounts []string, before events, jobDelta accountant.Amount) (snapshot, error) {
+	out := snapshot{adjacency: row.Registration.Adjacency, jobDelta: jobDelta, period: row.Period, periods: row.Periods, before: before}
+	for _, n := range accounts {
+		a, err := getAccount(s, name, row, n)
+		if err != nil {
+			return out, err
+		}
+		out.accounts = append(out.accounts, a)
+	}
+	var err error
+	out.after, err = getEvents(s, name, row.Period)
+	return out, err
+}

@@ -1,0 +1,105 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+
+	"github.com/gowebpki/jcs"
+
+	"github.com/privsgld/privsgld/accountant"
+)
+
+// events counts the mechanisms charged in one period: canonical JSON of the
+// mechanism with count 1 → how often.
+type events map[string]int64
+
+// maxMechanisms bounds the distinct mechanisms of one event, and so an entry.
+const maxMechanisms = 1 << 14
+
+// mechanisms returns a valid event as such counts.
+func mechanisms(e accountant.Event) (events, error) {
+	list := e.Merge().Events
+	if len(list) > maxMechanisms {
+		return nil, fmt.Errorf("%w: an event has more than %d distinct mechanisms", ErrUsage, maxMechanisms)
+	}
+	out := make(events, len(list))
+	for _, m := range list {
+		count := m.Count
+		m.Count = 1
+		plain, err := json.Marshal(eventToWire(m))
+		if err != nil {
+			return nil, fmt.Errorf("%w: an event cannot be written as JSON", ErrUsage)
+		}
+		key, err := jcs.Transform(plain)
+		if err != nil {
+			return nil, fmt.Errorf("%w: an event has no canonical JSON", ErrUsage)
+		}
+		out[string(key)] += count
+	}
+	return out, nil
+}
+
+// without returns the counts with other's taken out.
+func (m events) without(other events) events {
+	out := events{}
+	for k, n := range m {
+		if n -= other[k]; n > 0 {
+			out[k] = n
+		}
+	}
+	return out
+}
+
+// list returns the mechanisms as events with their counts, in one order.
+func (m events) list() ([]accountant.Event, error) {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	out := make([]accountant.Event, len(keys))
+	for i, k := range keys {
+		var w wireEvent
+		if err := json.Unmarshal([]byte(k), &w); err != nil {
+			return nil, contradiction("a counted event does not read")
+		}
+		e, err := w.event()
+		if err != nil {
+			return nil, err
+		}
+		e.Count = m[k]
+		out[i] = e
+	}
+	return out, nil
+}
+
+// composed returns the mechanisms as one event.
+func (m events) composed() (accountant.Event, error) {
+	list, err := m.list()
+	return accountant.Compose(list...), err
+}
+
+// epsilon returns the ε, rounded up, of all the mechanisms composed, at the
+// terms' δ: by the accountant's composed curve and its best order.
+//
+// Under the Gaussian accountant Poisson-sampled steps have no curve; they enter
+// as the filter charges them, as if they were not sampled.
+func (m events) epsilon(t accountant.Terms) (float64, error) {
+	all, err := m.composed()
+	if err != nil || len(m) == 0 {
+		return 0, err
+	}
+	if t.Method == accountant.MethodGDP {
+		for i, e := range all.Events {
+			if e.Type == accountant.TypePoissonGaussian {
+				all.Events[i] = accountant.Gaussian(e.Adjacency, e.NoiseMultiplier, e.Count)
+			}
+		}
+	}
+	eps, _, err := accountant.Epsilon(t.Method, all, t.Delta.Float64Down())
+	if err != nil {
+		return 0, fmt.Errorf("ledger: what is spent: %w", err)
+	}
+	return eps, nil
+}

@@ -1,0 +1,201 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// The rows of state are what the entries add up to, kept so that a decision
+// need not read the history. Names in keys are percent-encoded:
+//
+//	dataset/NAME                          a dataset
+//	cap/NAME/CAP                          terms of a cap
+//	total/NAME/PERIOD/ACCOUNT             total charged to a filter
+//	event/NAME/PERIOD/ANALYST/MECHANISM   how often a mechanism was charged
+//	run/RUN                               a run
+//
+// Beside them stand meta/verifier and meta/checkpoint, which no entry makes.
+const metaPrefix = "meta/"
+
+// policyAccount names the policy's own filter among the accounts; caps have a
+// colon in their names.
+const policyAccount = "policy"
+
+func key(parts ...string) string {
+	for i, p := range parts[1:] {
+		parts[i+1] = url.PathEscape(p)
+	}
+	return strings.Join(parts, "/")
+}
+
+// A dataset is the row of a registered data set.
+type dataset struct {
+	Registration wireRegistration `json:"registration"`
+	Policy       string           `json:"policy"`  // name in the newest reservation
+	Period       string           `json:"period"`  // the newest
+	Periods      int64            `json:"periods"` // opened so far
+	Entries      int64            `json:"entries"` // reservations ever made
+	Pending      int64            `json:"pending"` // reservations of the period that are neither settled nor void
+}
+
+// A run is the row of a reservation.
+type run struct {
+	Entry int64  `json:"entry"` // of the reservation
+	State string `json:"state"` // reserved, settled or void
+}
+
+const (
+	stateReserved = "reserved"
+	stateSettled  = "settled"
+	stateVoid     = "void"
+)
+
+func getRow[T any](r rows, key string) (v T, ok bool, err error) {
+	text, ok, err := r.Get(key)
+	if err != nil || !ok {
+		return v, false, err
+	}
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		return v, false, fmt.Errorf("%w: a row of state does not read", ErrCorrupt)
+	}
+	return v, true, nil
+}
+
+func putRow(r rows, key string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%w: a row of state does not write", ErrUsage)
+	}
+	return r.Put(key, string(text))
+}
+
+func getTotal(r rows, dataset, period, account string) (total, error) {
+	w, ok, err := getRow[wireTotal](r, key("total", dataset, period, account))
+	if err != nil || !ok {
+		return total{}, err
+	}
+	return w.total()
+}
+
+func putTotal(r rows, dataset, period, account string, t total) error {
+	return putRow(r, key("total", dataset, period, account), t.wire())
+}
+
+// getEvents sums the counts under a data set's period: all analysts', or one's.
+func getEvents(r rows, dataset, period string, analyst ...string) (events, error) {
+	prefix := key(append([]string{"event", dataset, period}, analyst...)...) + "/"
+	out := events{}
+	err := r.List(prefix, func(k, value string) error {
+		parts := strings.Split(k, "/")
+		mechanism, err := url.PathUnescape(parts[len(parts)-1])
+		if err != nil {
+			return fmt.Errorf("%w: a counted event does not read", ErrCorrupt)
+		}
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n <= 0 {
+			return fmt.Errorf("%w: a count of events is none", ErrCorrupt)
+		}
+		out[mechanism] += n
+		return nil
+	})
+	return out, err
+}
+
+// addEvents adds counts, or takes them out where sign is -1.
+func addEvents(r rows, dataset, period, analyst string, m events, sign int64) error {
+	for mechanism, n := range m {
+		k := key("event", dataset, period, analyst, mechanism)
+		text, ok, err := r.Get(k)
+		if err != nil {
+			return err
+		}
+		var have int64
+		if ok {
+			if have, err = strconv.ParseInt(text, 10, 64); err != nil {
+				return fmt.Errorf("%w: a count of events is none", ErrCorrupt)
+			}
+		}
+		sum := have + sign*n
+		if sum < 0 {
+			return fmt.Errorf("%w: fewer events are counted than were charged", ErrCorrupt)
+		}
+		value := ""
+		if sum > 0 {
+			value = strconv.FormatInt(sum, 10)
+		}
+		if err := r.Put(k, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An overlay keeps what is written to it in memory, above rows that it only
+// reads.
+type overlay struct {
+	base    rows // nil: nothing below
+	written map[string]string
+}
+
+func newOverlay(base rows) *overlay { return &overlay{base, map[string]string{}} }
+
+func (o *overlay) Get(key string) (string, bool, error) {
+	if v, ok := o.written[key]; ok {
+		return v, v != "", nil
+	}
+	if o.base == nil {
+		return "", false, nil
+	}
+	return o.base.Get(key)
+}
+
+func (o *overlay) Put(key, value string) error {
+	o.written[key] = value
+	return nil
+}
+
+func (o *overlay) List(prefix string, fn func(key, value string) error) error {
+	all := map[string]string{}
+	if o.base != nil {
+		if err := o.base.List(prefix, func(k, v string) error { all[k] = v; return nil }); err != nil {
+			return err
+		}
+	}
+	for k, v := range o.written {
+		if strings.HasPrefix(k, prefix) {
+			all[k] = v
+		}
+	}
+	keys := make([]string, 0, len(all))
+	for k, v := range all {
+		if v != "" {
+			keys = append(keys, k)
+		}
+	}
+	sort.Strings(keys)
+	for _, k := range keys {
+		if err := fn(k, all[k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeTo writes what was put into the overlay, in order of key.
+func (o *overlay) writeTo(r rows) error {
+	keys := make([]string, 0, len(o.written))
+	for k := range o.written {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	for _, k := range keys {
+		if err := r.Put(k, o.written[k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
