@@ -10,7 +10,7 @@ func Template(name string) []byte {
 }
 
 const template = `# A privsgld policy: which columns may be used, and how much privacy may be spent
-# on them in all. `privsgld policy validate FILE` checks it
+# on them in all. Check it with: privsgld policy validate FILE
 apiVersion: privsgld/v1
 kind: Policy
 metadata:
