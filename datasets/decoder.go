@@ -1,0 +1,336 @@
+package datasets
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+)
+
+// The decoder's limits.
+const (
+	// decoderMark is the environment variable that makes a process the decoder.
+	decoderMark = "PRIVSGLD_INTERNAL_DECODER"
+
+	// defaultMemory is the child's data segment; below leastMemory Go's runtime
+	// has no room to work.
+	defaultMemory = 1 << 30
+	leastMemory   = 256 << 20
+
+	// The deadline grows with the input.
+	deadlineBase  = 10 * time.Second
+	deadlinePerMB = 10 * time.Second
+
+	// expansion is the most bytes of encoding that a byte of input may yield,
+	// gzip's own ratio; a small input may always yield expansionFloor.
+	expansion      = 1032
+	expansionFloor = 64 << 20
+
+	// verdictSize is more than any verdict needs.
+	verdictSize = 4096
+)
+
+// kind is what is wrong with data, out of a closed list.
+type kind int
+
+const (
+	kindOK kind = iota
+	kindNoTable
+	kindMissing
+	kindTwice
+	kindType
+	kindQuotes
+	kindTooLarge
+	kindDamaged
+	kindCount
+)
+
+// verdict is all that the child ever says. It is an error inside the child.
+type verdict struct {
+	Kind   kind  `json:"kind"`
+	File   int   `json:"file"`   // ordinal of the part file, from 0
+	Column int   `json:"column"` // kindMissing, kindTwice, kindType: index into the job's columns
+	Found  class `json:"found"`  // kindType: what the file stores
+}
+
+func (verdict) Error() string { return "datasets: bad data" }
+
+// job is what the parent asks for. Input files are the descriptors from 3 on;
+// the encoded file is the one after the last of them.
+type job struct {
+	Columns       []columnSpec `json:"columns"`
+	CSV           csvRules     `json:"csv"`
+	Files         int          `json:"files"`
+	StructureOnly bool         `json:"structure_only"`
+	Memory        int64        `json:"memory"`
+}
+
+// DecoderMain makes this process the decoder, and ends it, if it was started as
+// one; otherwise it returns at once. A program that opens tables calls it first
+// thing in main, a test binary in TestMain.
+func DecoderMain() {
+	if os.Getenv(decoderMark) == "" {
+		return
+	}
+	os.Exit(decoderMain())
+}
+
+// decoderMain reads the job, limits itself, decodes, and answers one verdict.
+// The parent keeps standard input open as long as it lives.
+func decoderMain() int {
+	var j job
+	if json.NewDecoder(os.Stdin).Decode(&j) != nil || limitSelf(j.Memory) != nil {
+		return 1
+	}
+	debug.SetMemoryLimit(j.Memory / 4 * 3)
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent, whatever the error
+		os.Exit(1)
+	}()
+	if json.NewEncoder(os.Stdout).Encode(j.run()) != nil {
+		return 1
+	}
+	return 0
+}
+
+// run decodes every file of the job.
+func (j job) run() (v verdict) {
+	at := 0
+	defer func() {
+		// The library panics on damage. Its text holds data and is dropped.
+		if recover() != nil {
+			v = verdict{Kind: kindDamaged, File: at}
+		}
+	}()
+	err := j.decodeAll(&at)
+	if err == nil {
+		return verdict{}
+	}
+	if !errors.As(err, &v) {
+		v = verdict{Kind: kindDamaged}
+	}
+	v.File = at
+	return v
+}
+
+func (j job) decodeAll(at *int) error {
+	s := &sink{csv: j.CSV, structureOnly: j.StructureOnly}
+	for _, c := range j.Columns {
+		s.columns = append(s.columns, newColumn(c))
+	}
+	const firstFile = 3
+	files := make([]*os.File, j.Files)
+	for i := range files {
+		files[i] = os.NewFile(uintptr(firstFile+i), "data")
+		info, err := files[i].Stat()
+		if err != nil {
+			return err
+		}
+		s.limit += info.Size()
+	}
+	s.limit = max(s.limit*expansion, expansionFloor)
+	if !j.StructureOnly {
+		w, err := newLayoutWriter(os.NewFile(uintptr(firstFile+j.Files), "encoded"), j.Columns)
+		if err != nil {
+			return err
+		}
+		s.out = w
+	}
+	for i, f := range files {
+		*at = i
+		if err := decodeFile(f, s); err != nil {
+			return err
+		}
+	}
+	if j.StructureOnly {
+		return nil
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	return s.out.close()
+}
+
+// decodeFile tells the format by the first bytes and hands over to its adapter.
+func decodeFile(f *os.File, s *sink) error {
+	head := make([]byte, 8)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return verdict{Kind: kindDamaged}
+	}
+	head = head[:n]
+	switch {
+	case bytes.HasPrefix(head, []byte("PAR1")):
+		return decodeParquet(f, s)
+	case bytes.HasPrefix(head, []byte("ARROW1")):
+		return decodeArrowFile(f, s)
+	case bytes.HasPrefix(head, []byte{0xff, 0xff, 0xff, 0xff}):
+		return decodeArrowStream(f, s)
+	}
+	return decodeCSV(f, bytes.HasPrefix(head, []byte{0x1f, 0x8b}), s)
+}
+
+// sink gathers encoded rows of all files and writes them block by block.
+type sink struct {
+	columns       []*column
+	csv           csvRules
+	structureOnly bool
+	out           *layoutWriter
+	rows          int64 // of all files, those still in the columns' buffers included
+	limit         int64 // bytes of encoding
+}
+
+// bind finds each column among a file's names and checks its type; types is nil
+// for text files. It returns the place of each.
+func (s *sink) bind(names []string, types func(int) arrow.DataType) ([]int, error) {
+	places := make([]int, len(s.columns))
+	for i, c := range s.columns {
+		places[i] = -1
+		for at, name := range names {
+			if name != c.Name {
+				continue
+			}
+			if places[i] >= 0 {
+				return nil, verdict{Kind: kindTwice, Column: i}
+			}
+			places[i] = at
+		}
+		if places[i] < 0 {
+			return nil, verdict{Kind: kindMissing, Column: i}
+		}
+		if types == nil {
+			continue
+		}
+		if found := classOf(types(places[i])); !found.binds(c.Type) {
+			return nil, verdict{Kind: kindType, Column: i, Found: found}
+		}
+	}
+	return places, nil
+}
+
+// fits says whether that many more rows may be encoded.
+func (s *sink) fits(rows int64) error {
+	width := int64(0)
+	for _, c := range s.columns {
+		_, size := c.element()
+		width += size
+	}
+	if rows > maxRows-s.rows || (rows+s.rows)*width > s.limit {
+		return verdict{Kind: kindTooLarge}
+	}
+	return nil
+}
+
+// flushFull accounts for the rows added to the buffers since the last block and
+// writes them out once they fill one.
+func (s *sink) flushFull() error {
+	written := int64(0)
+	if s.out != nil {
+		written = s.out.rows
+	}
+	s.rows = written + int64(s.columns[0].len())
+	if s.columns[0].len() < blockRows {
+		return nil
+	}
+	return s.flush()
+}
+
+// flush writes the buffered rows as one block.
+func (s *sink) flush() error {
+	rows := s.columns[0].len()
+	if rows == 0 {
+		return nil
+	}
+	for _, c := range s.columns {
+		if c.len() != rows || rows > blockRows {
+			return verdict{Kind: kindDamaged}
+		}
+	}
+	if err := s.fits(0); err != nil {
+		return err
+	}
+	if err := s.out.block(s.columns); err != nil {
+		return err
+	}
+	for _, c := range s.columns {
+		c.reset()
+	}
+	return nil
+}
+
+// decode runs the child over the files. For a structure it writes nothing, else
+// it writes the encoded file into out. The error is *BadData whatever became of
+// the child, or the context's, or that it could not be started.
+func decode(ctx context.Context, files []*os.File, b *Binding, out *os.File, memory int64) error {
+	j := job{Columns: b.columns, CSV: b.csv, Files: len(files), StructureOnly: out == nil, Memory: memory}
+	request, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	deadline := deadlineBase
+	for _, f := range files {
+		info, err := f.Stat()
+		if err != nil {
+			return badData(textUnreadable)
+		}
+		deadline += time.Duration(float64(info.Size()) / 1e6 * float64(deadlinePerMB))
+	}
+	limited, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+
+	program, err := ownProgram()
+	if err != nil {
+		return err
+	}
+	child := exec.CommandContext(limited, program)
+	child.Args = []string{"privsgld-decoder"}
+	child.Env = []string{decoderMark + "=1", "GOTRACEBACK=none"}
+	child.SysProcAttr = childAttributes()
+	child.ExtraFiles = append(child.ExtraFiles, files...)
+	if out != nil {
+		child.ExtraFiles = append(child.ExtraFiles, out)
+	}
+	answer := &boundedBuffer{}
+	child.Stdout = answer
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		return err
+	}
+
+	// On Linux the child dies with the thread that started it: keep the thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := child.Start(); err != nil {
+		return err
+	}
+	_, writeErr := stdin.Write(append(request, '\n'))
+	waitErr := child.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var v verdict
+	if writeErr != nil || waitErr != nil || json.Unmarshal(answer.bytes, &v) != nil {
+		v = verdict{Kind: kindDamaged, File: -1}
+	}
+	return v.toError(len(files), b.columns)
+}
+
+// boundedBuffer keeps what a verdict may be long and fails beyond. It does not
+// embed a bytes.Buffer, whose ReadFrom would get around the bound.
+type boundedBuffer struct{ bytes []byte }
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	if len(b.bytes)+len(p) > verdictSize {
+		return 0, io.ErrShortWrite
+	}
+	b.bytes = append(b.bytes, p...)
+	return len(p), nil
+}
