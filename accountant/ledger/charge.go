@@ -13,17 +13,23 @@ var errNotAdmitted = errors.New("ledger: the budget does not admit the reservati
 // An entryReader gives earlier entries by their number.
 type entryReader func(number int64) (entry, error)
 
+// An admission is a filter's decision on a total.
+type admission func(f *accountant.Filter, total accountant.Spent) bool
+
+// admitted is the decision that counts.
+func admitted(f *accountant.Filter, total accountant.Spent) bool { return f.Admits(total) }
+
 // apply makes the one change of state that an entry stands for, or says why
 // there is none: errNotAdmitted, ErrCharge, or ErrCorrupt where the entry
 // contradicts the state. It is a function of its arguments. Writing an entry
 // and verifying a ledger both go through it, so that no entry can be written
 // that would not verify.
-func apply(s rows, earlier entryReader, e entry) error {
+func apply(s rows, earlier entryReader, admits admission, e entry) error {
 	switch e.Kind {
 	case kindRegister:
 		return applyRegister(s, e)
 	case kindReserve:
-		return applyReserve(s, e)
+		return applyReserve(s, admits, e)
 	case kindSettle, kindVoid:
 		return applyEnd(s, earlier, e)
 	case kindClose:
@@ -79,7 +85,7 @@ func applyClose(s rows, e entry) error {
 	return putRow(s, key("dataset", e.Dataset), d)
 }
 
-func applyReserve(s rows, e entry) error {
+func applyReserve(s rows, admits admission, e entry) error {
 	d, ok, err := getRow[dataset](s, key("dataset", e.Dataset))
 	if err != nil {
 		return err
@@ -109,7 +115,7 @@ func applyReserve(s rows, e entry) error {
 			return err
 		}
 		t, ok := a.total.plus(cost)
-		if !ok || !a.filter.Admits(t.spentUp()) {
+		if !ok || !admits(a.filter, t.spentUp()) {
 			return errNotAdmitted
 		}
 		if err := putTotal(s, e.Dataset, d.Period, w.Account, t); err != nil {

@@ -49,7 +49,7 @@ func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error)
 		e.Number, e.Time, e.Dataset = next, now.Format(time.RFC3339), q.Dataset
 		next++
 		d.entries = append(d.entries, e)
-		return apply(s, nil, e)
+		return apply(s, nil, admitted, e)
 	}
 
 	row, err := openDataset(s, now, q, do)

@@ -285,7 +285,7 @@ func (l *Ledger) end(ctx context.Context, r *Reservation, kind string, actual *a
 				return err
 			}
 		}
-		if err := apply(overlay, earlier, e); err != nil {
+		if err := apply(overlay, earlier, admitted, e); err != nil {
 			return err
 		}
 		if snap, err = snapshotAfter(overlay, reserved, e); err != nil {

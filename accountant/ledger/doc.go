@@ -1,0 +1,86 @@
+// Package ledger keeps what was charged to a privacy budget, durably, and
+// decides what may still be charged.
+//
+// A job reserves the most that it may do before the first row is read, and
+// settles what it did before anything is released:
+//
+//	l, err := ledger.Open(ctx, ledger.Options{})
+//	r, err := l.Reserve(ctx, request)    // *Refused where the budget does not allow it
+//	…                                    // read, compute
+//	s, err := l.Settle(ctx, r, event)    // never more than was reserved
+//
+// # Promises
+//
+//   - A granted reservation is on the disk when Reserve returns. One that is
+//     neither settled nor void counts as spent for ever.
+//   - Registration, the filters' decisions and the entry are one serialisable
+//     transaction: processes that share a ledger cannot overspend together.
+//   - A refused request writes nothing.
+//   - Decisions take the same time however long the history is: running totals
+//     are kept, exactly. A settlement takes the reserved cost out of the exact
+//     sum and puts the actual one in; filters see the sum rounded up.
+//   - A data set keeps the unit, adjacency, terms (with the filter's order) and
+//     renewal that it was registered with; any other value is a *Mismatch.
+//   - Time is the clock's or the newest entry's, whichever is later. A period
+//     opens when the first reservation falls into it; pending reservations of the
+//     one before are closed: they count as spent and can no longer settle.
+//   - Verify recomputes all of it from the entries.
+//
+// It does not notice that the whole ledger was replaced by an earlier copy of
+// itself: that takes a checkpoint kept elsewhere. Nor does it stop somebody who
+// holds the job key and can write the file.
+//
+// # Bytes of an entry
+//
+// Entries are numbered from 0. Each is one JSON object in canonical form (RFC
+// 8785: members sorted, no blanks, numbers as ECMAScript writes a float64).
+// Amounts are strings, in the accountant's decimal form, so that no digit is
+// lost. All entries have
+//
+//	version   1
+//	number    of the entry
+//	time      RFC 3339, UTC, whole seconds, never before the last entry's
+//	kind      register, reserve, settle, void or close
+//	dataset   name of the data set
+//
+// and, by kind,
+//
+//	register  registration {unit, adjacency, terms, renews} and period, the first
+//	register  cap {name, terms}, and costs with what the analyst was charged
+//	          before in the period
+//	reserve   run, period, event, costs, reservation {kind, analyst, purpose,
+//	          policy_name, policy_sha256, epsilon, delta}
+//	settle    run, period, event, costs
+//	void      run, period
+//	close     period, the one that opens; pending, how many reservations of the
+//	          last one it closes
+//
+// terms are {method, epsilon, delta, approximate_delta, pure_epsilon, order};
+// costs a list of {account, loss, pure_epsilon, approximate_delta}, account being
+// "policy" or the cap's name; event is an accountant's event in merged form,
+// with its amounts as strings.
+//
+// # Tree and checkpoint
+//
+// The entries' bytes are the leaves of a Merkle tree as in RFC 6962 and
+// golang.org/x/mod/sumdb/tlog. With every entry, in the same transaction, the
+// new head is signed: a note (golang.org/x/mod/sumdb/note) whose text is
+//
+//	go.sum database tree
+//	N
+//	HASH
+//
+// with the number of entries and the root in base64 (tlog.FormatTree; the first
+// line is that library's), under the job key, whose verifier
+//
+//	privsgld-ledger+HASH+KEY
+//
+// is the ledger's name. The key lies in the state folder as keys/HASH.key.
+//
+// # The file
+//
+// SQLite, application_id 0x70736764, user_version 1, with the tables entries
+// (number, body), hashes (number as tlog.StoredHashIndex counts, hash) and
+// state (key, value). State is derived from the entries, but for
+// meta/verifier and meta/checkpoint.
+package ledger

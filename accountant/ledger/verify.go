@@ -1,0 +1,269 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/privsgld/privsgld/accountant"
+)
+
+// Other machines may compute the same loss and limit in another last digit.
+// An entry is held to this machine's figures but for such a share of them,
+// which is far above rounding and far below what would matter to a guarantee.
+const machineShare = 1e-9
+
+// Verify checks the whole ledger from its entries: that each is canonical and
+// in its place and time; every hash of the tree, and the root, signed by the
+// job key; that each charge costs what its event costs; that every decision
+// was the filters'; and that the state is what the entries add up to. The
+// error, ErrCorrupt, names the first thing that is not so and its entry.
+func (l *Ledger) Verify(ctx context.Context) (Verification, error) {
+	var im image
+	if err := l.store.View(ctx, func(t tx) error { return im.read(t) }); err != nil {
+		return Verification{}, err
+	}
+	v := Verification{Entries: int64(len(im.bodies))}
+	root, err := im.checkTree()
+	v.Head = headText(root)
+	if err == nil {
+		err = im.checkHead(l, root)
+	}
+	if err == nil {
+		err = im.replay()
+	}
+	v.OK = err == nil
+	return v, err
+}
+
+// An image is all that the store holds.
+type image struct {
+	bodies [][]byte
+	hashes []tlog.Hash
+	state  map[string]string
+}
+
+func (im *image) read(t tx) error {
+	n, err := t.Size()
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		body, err := t.Entry(i)
+		if err != nil {
+			return err
+		}
+		im.bodies = append(im.bodies, body)
+	}
+	count, err := t.HashCount()
+	if err != nil {
+		return err
+	}
+	if count != tlog.StoredHashCount(n) {
+		return contradiction("the tree has another number of hashes than its entries make")
+	}
+	indexes := make([]int64, count)
+	for i := range indexes {
+		indexes[i] = int64(i)
+	}
+	if im.hashes, err = t.ReadHashes(indexes); err != nil {
+		return err
+	}
+	im.state = map[string]string{}
+	return t.List("", func(k, v string) error { im.state[k] = v; return nil })
+}
+
+// checkTree builds the tree again and compares every stored hash.
+func (im *image) checkTree() (root tlog.Hash, err error) {
+	var built []tlog.Hash
+	reader := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		out := make([]tlog.Hash, len(indexes))
+		for i, x := range indexes {
+			out[i] = built[x]
+		}
+		return out, nil
+	})
+	wrong := int64(-1)
+	for n, body := range im.bodies {
+		hashes, err := tlog.StoredHashes(int64(n), body, reader)
+		if err != nil {
+			return root, contradiction("the tree cannot be built")
+		}
+		built = append(built, hashes...)
+		if wrong < 0 {
+			first := len(built) - len(hashes)
+			for i, h := range hashes {
+				if im.hashes[first+i] != h {
+					wrong = int64(n)
+				}
+			}
+		}
+	}
+	root, err = tlog.TreeHash(int64(len(im.bodies)), reader)
+	if err == nil && wrong >= 0 {
+		err = at(wrong, contradiction("it is not the one that was hashed"))
+	}
+	return root, err
+}
+
+func (im *image) checkHead(l *Ledger, root tlog.Hash) error {
+	if im.state[verifierKey] != l.id {
+		return contradiction("it bears another name than when it was opened")
+	}
+	tree, err := openCheckpoint(im.state[checkpointKey], l.verifier)
+	if err != nil {
+		return err
+	}
+	if tree.N != int64(len(im.bodies)) || tree.Hash != root {
+		return contradiction("its checkpoint is for other entries")
+	}
+	return nil
+}
+
+// replay applies every entry to an empty state and compares the result.
+func (im *image) replay() error {
+	var entries []entry
+	earlier := func(n int64) (entry, error) {
+		if n < 0 || n >= int64(len(entries)) {
+			return entry{}, contradiction("it refers to a later entry")
+		}
+		return entries[n], nil
+	}
+	s := newOverlay(nil)
+	costs := costMemory{}
+	last := time.Time{}
+	for n, body := range im.bodies {
+		e, err := decodeEntry(body)
+		if err == nil && e.Number != int64(n) {
+			err = contradiction("it has another's number")
+		}
+		if err == nil {
+			var t time.Time
+			if t, err = e.time(); err == nil && t.Before(last) {
+				err = contradiction("it is older than the one before")
+			}
+			last = t
+		}
+		if err == nil {
+			err = apply(s, earlier, verified, e)
+		}
+		if err == errNotAdmitted {
+			err = contradiction("the budget did not allow it")
+		}
+		if err == nil {
+			err = checkPeriod(s, e, last)
+		}
+		if err == nil {
+			err = costs.check(s, e)
+		}
+		if err != nil {
+			return at(int64(n), err)
+		}
+		entries = append(entries, e)
+	}
+	return compareState(s.written, im.state)
+}
+
+// at says which entry an error is about.
+func at(n int64, err error) error {
+	text := strings.TrimPrefix(err.Error(), ErrCorrupt.Error()+": ")
+	return fmt.Errorf("%w: entry %d: %s", ErrCorrupt, n, text)
+}
+
+// verified is a filter's decision, but for the last digits of its limit.
+func verified(f *accountant.Filter, total accountant.Spent) bool {
+	total.Loss *= 1 - machineShare
+	return f.Admits(total)
+}
+
+// checkPeriod checks, after an entry was applied, that its period is that of
+// its time, and no earlier one.
+func checkPeriod(s rows, e entry, t time.Time) error {
+	if e.Period == "" || e.Kind == kindSettle || e.Kind == kindVoid {
+		return nil // these belong to their reservation's period
+	}
+	d, _, err := getRow[dataset](s, key("dataset", e.Dataset))
+	if err != nil {
+		return err
+	}
+	period, err := periodOf(d.Registration.Renews, t)
+	if err != nil || period != e.Period || period != d.Period {
+		return contradiction("its budget period is not that of its time")
+	}
+	return nil
+}
+
+// costMemory remembers what events cost, since many are alike.
+type costMemory map[string]accountant.Spent
+
+// check computes the costs of an entry again: what is recorded may be more,
+// as an earlier accountant may have been looser, and never less.
+func (m costMemory) check(s rows, e entry) error {
+	if e.Event == nil {
+		return nil
+	}
+	d, _, err := getRow[dataset](s, key("dataset", e.Dataset))
+	if err != nil {
+		return err
+	}
+	event, err := e.Event.event()
+	if err != nil {
+		return err
+	}
+	if err := validEvent(event, d.Registration.Adjacency); err != nil {
+		return contradiction("its event is not valid")
+	}
+	merged, err := mechanisms(event)
+	if err != nil {
+		return err
+	}
+	for _, w := range e.Costs {
+		a, err := getAccount(s, e.Dataset, d, w.Account)
+		if err != nil {
+			return err
+		}
+		k := fmt.Sprint(a.filter.Terms(), merged)
+		is, ok := m[k]
+		if !ok {
+			if is, err = a.filter.Cost(event); err != nil {
+				return contradiction("its event has no cost in a filter that it is charged to")
+			}
+			m[k] = is
+		}
+		recorded, err := w.spent()
+		if err != nil {
+			return err
+		}
+		if !(recorded.Loss >= is.Loss*(1-machineShare)) || recorded.PureEpsilon.Cmp(is.PureEpsilon) < 0 || recorded.ApproximateDelta.Cmp(is.ApproximateDelta) < 0 {
+			return contradiction("it is charged less than its event costs")
+		}
+	}
+	return nil
+}
+
+// compareState compares the state that the entries make with the stored one.
+func compareState(made, stored map[string]string) error {
+	for k, v := range made {
+		if v != "" && stored[k] != v {
+			return contradiction("the state is not what the entries add up to: " + kindOfKey(k))
+		}
+	}
+	for k := range stored {
+		if !strings.HasPrefix(k, metaPrefix) && made[k] == "" {
+			return contradiction("the state holds what no entry made: " + kindOfKey(k))
+		}
+		if strings.HasPrefix(k, metaPrefix) && k != verifierKey && k != checkpointKey {
+			return contradiction("the state holds what no entry made: " + kindOfKey(k))
+		}
+	}
+	return nil
+}
+
+func kindOfKey(k string) string {
+	kind, _, _ := strings.Cut(k, "/")
+	return "a row of kind " + string(bytes.ToValidUTF8([]byte(kind), nil))
+}
