@@ -38,7 +38,8 @@ const usable = 1 - 1e-9
 
 // CalibrateNoise returns the smallest noise multiplier z, at most 10⁻⁴ above
 // the true one and never below, for which build(z) is within the target by the
-// named accountant. build must cost less the larger z is.
+// named accountant; it searches from 10⁻⁹ to 10¹². build must cost less the
+// larger z is.
 //
 // A build of full-batch Gaussians alone also fits a new filter of the target's
 // terms. Errors: ErrDomain where the target is out of range or no noise meets

@@ -24,10 +24,11 @@ func ParseMethod(text string) (Method, error) {
 	return "", fmt.Errorf("%w: accountant %q is unknown; write rdp or gdp", ErrDomain, clip(text))
 }
 
-// Orders that Epsilon searches. Below 1.01 the conversion is useless.
+// Orders that Epsilon searches, by their distance from 1.
 const (
-	leastOrder    = 1.01
-	greatestOrder = 1e6
+	leastGap    = 1e-6
+	usualGap    = 0.01 // smaller ones serve only where ε is in the thousands
+	greatestGap = 1e6
 )
 
 // Epsilon returns the least ε, rounded up, at which e is (ε, delta)-DP by the
@@ -98,7 +99,7 @@ func (c *curve) epsilonRDP(delta float64) (eps, order float64) {
 		}
 		return math.Inf(1), 0
 	}
-	best, bestOrder := math.Inf(1), leastOrder
+	best, bestOrder := math.Inf(1), 1+usualGap
 	try := func(t float64) (eps, r float64) {
 		alpha := 1 + math.Exp(t)
 		r = c.rdp(alpha)
@@ -110,8 +111,9 @@ func (c *curve) epsilonRDP(delta float64) (eps, order float64) {
 	}
 
 	const coarse = 0.25 // in log(α−1)
-	first := math.Log(leastOrder - 1)
-	for t := first; t <= math.Log(greatestOrder); t += coarse {
+	first := math.Log(usualGap)
+	try(math.Log(leastGap)) // where total variation allows the most
+	for t := first; t <= math.Log(greatestGap); t += coarse {
 		// R never falls, and what the conversion adds is never below −4/α.
 		if _, r := try(t); r-4*math.Exp(-t) > best || best == 0 {
 			break
@@ -119,6 +121,10 @@ func (c *curve) epsilonRDP(delta float64) (eps, order float64) {
 	}
 	if best == 0 || math.IsInf(best, 1) {
 		return best, bestOrder
+	}
+	for bestOrder == 1+math.Exp(first) && first > math.Log(leastGap) {
+		first -= coarse
+		try(first)
 	}
 	// Golden section around the best: the optimum is smooth, hence its ε is
 	// found to the square of the order's error.
@@ -147,7 +153,7 @@ func epsilonAt(alpha, r, delta float64) float64 {
 	if math.IsInf(r, 1) {
 		return r
 	}
-	if math.Expm1(-r)*(1-4*ulp)+delta*delta*(1-4*ulp) >= 0 && math.Expm1(-r)*(1+4*ulp)+delta*delta*(1-4*ulp) >= 0 {
+	if down(delta*delta, 4) >= up(-math.Expm1(-r), 4) {
 		return 0
 	}
 	room, rounding := conversion(alpha, delta)
@@ -186,14 +192,14 @@ func gaussianOrder(eps, delta float64) float64 {
 		return limitRDP(alpha, eps, delta) / alpha
 	}
 	const coarse = 0.25
-	first, last := math.Log(1e-6), math.Log(greatestOrder)
+	first, last := math.Log(leastGap), math.Log(greatestGap)
 	best := first
 	for t := first; t <= last; t += coarse {
 		if worth(t) > worth(best) {
 			best = t
 		}
 	}
-	low, high := best-coarse, best+coarse
+	low, high := max(first, best-coarse), min(last, best+coarse)
 	for range 100 {
 		x, y := low+(high-low)/3, high-(high-low)/3
 		if worth(x) >= worth(y) {

@@ -7,6 +7,11 @@ import (
 
 const (
 	ulp = 0x1p-52 // relative distance of neighbouring float64
+
+	// Losses are rounded up and noise down to these before they are squared,
+	// so that no cost underflows to 0.
+	leastLoss     = 1e-100
+	greatestNoise = 1e50
 )
 
 // curve is a valid event, sorted by how its parts compose. Under RDP it is a
@@ -43,24 +48,27 @@ func curveOf(e Event) (*curve, error) {
 	survive := 0.0 // log of the probability that no approximate event fails
 	for _, part := range e.Merge().Events {
 		n := float64(part.Count)
+		z := min(part.NoiseMultiplier, greatestNoise)
 		switch part.Type {
 		case TypeGaussian:
-			mu := distance / part.NoiseMultiplier
+			mu := distance / z
 			squares = append(squares, n*mu*mu)
 			c.pure = false
 		case TypePoissonGaussian:
-			c.sampled = append(c.sampled, sampledSteps{e.Adjacency, part.SamplingRate, part.NoiseMultiplier, n})
+			c.sampled = append(c.sampled, sampledSteps{e.Adjacency, part.SamplingRate, z, n})
 			c.pure = false
 		case TypeLaplace:
-			if part.NoiseMultiplier == 0 {
+			if z == 0 {
 				c.mu2 = math.Inf(1)
 				c.pure = false
 				continue
 			}
-			c.laplace = append(c.laplace, responses{up(distance/part.NoiseMultiplier, 2), n})
-			c.pureSum = c.pureSum.Add(inverseUp(int64(distance), part.NoiseMultiplier).times(part.Count))
+			c.laplace = append(c.laplace, responses{up(distance/z, 2), n})
+			c.pureSum = c.pureSum.Add(inverseUp(int64(distance), z).times(part.Count))
 		case TypePure, TypeApproximate:
-			c.response = append(c.response, responses{part.Epsilon.Float64Up(), n})
+			if !part.Epsilon.IsZero() {
+				c.response = append(c.response, responses{max(part.Epsilon.Float64Up(), leastLoss), n})
+			}
 			c.pureSum = c.pureSum.Add(part.Epsilon.times(part.Count))
 			if part.Type == TypeApproximate && !part.Delta.IsZero() {
 				c.pure = false

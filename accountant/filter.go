@@ -73,7 +73,7 @@ func NewFilter(t Terms) (*Filter, error) {
 		return fail("the filter has no delta; leave some beside approximateDelta, or set pureEpsilon to all of epsilon")
 	case t.Method == MethodGDP && t.Order != 0:
 		return fail("an order belongs to the accountant rdp only")
-	case t.Order != 0 && !(t.Order > 1 && t.Order <= greatestOrder):
+	case t.Order != 0 && !(t.Order > 1 && t.Order <= greatestGap):
 		return fail("an order must lie between 1 and 1e6")
 	}
 

@@ -106,6 +106,9 @@ func logGaussianDelta(mu, eps float64) float64 {
 	// erfcx(t) = e^(t²)·erfc(t), nothing overflows or underflows:
 	// δ = e^(−a²/2)/2 · (erfcx(−a/√2) − erfcx(−b/√2)).
 	half, ratio := mu/2, eps/mu
+	if ratio > 1e150 {
+		return -1e299 // δ ≤ e^(−a²/2); a² may overflow
+	}
 	a, tailB := half-ratio, (half+ratio)/math.Sqrt2
 	slip := 2 * ulp * (half + ratio) // absolute error of a and b
 	if a > 0 {

@@ -16,7 +16,9 @@ import (
 //	pure       log(p·e^((a−1)ε) + (1−p)·e^(−(a−1)ε))/(a−1), p = 1/(1+e^−ε)
 //
 // For add-remove sampling both directions of the pair count; the one above is
-// the larger. Domain alpha > 1, finite, else ErrDomain, as for an invalid
+// the larger. Below z = 0.1, and at orders where quadrature would need more than
+// 10⁵ points, an upper bound stands in: under add-remove one that is 10⁻⁶ above
+// at most in practice, under replace-one the cost without sampling. Domain alpha > 1, finite, else ErrDomain, as for an invalid
 // event. An approximate event with δ > 0 has no finite divergence:
 // ErrUnsupported. The result is +Inf where a noise multiplier is 0.
 //
@@ -36,14 +38,19 @@ func RDP(e Event, alpha float64) (float64, error) {
 	return c.rdp(alpha), nil
 }
 
-// The points that quadrature may cost; past them a coarser upper bound serves.
-const maxPoints = 1 << 18
+// Where quadrature would take too many points, an upper bound serves.
+const (
+	maxPoints  = 1 << 17
+	maxTerms   = 1 << 18
+	smallNoise = 0.1 // below it the truncated series is as good and faster
+)
 
 // sampledGaussianRDP is the divergence of one step, rounded up.
 func sampledGaussianRDP(s sampledSteps, alpha float64) float64 {
 	if s.z == 0 {
 		return math.Inf(1)
 	}
+	s.q = max(s.q, leastLoss) // R rises with q, and must not underflow
 	// Sampling never costs: quasi-convexity, Mironov, Talwar & Zhang 2019.
 	mu := s.adj.distance() / s.z
 	full := up(alpha*mu*mu/2, 8)
@@ -51,19 +58,12 @@ func sampledGaussianRDP(s sampledSteps, alpha float64) float64 {
 	whole := math.Floor(alpha)
 	binomial := s.adj == AddRemove
 	switch {
-	case binomial && alpha == whole && alpha <= max(1024, points):
+	case binomial && alpha == whole && alpha <= min(max(1024, points), maxTerms):
 		return min(full, binomialRDP(s.q, s.z, alpha))
-	case points <= maxPoints:
+	case points <= maxPoints && s.z >= smallNoise, !binomial && points <= maxPoints/8:
 		return min(full, quadratureRDP(s, alpha))
-	case binomial && alpha <= maxPoints:
-		// (α−1)·R(α) is convex and 0 at α = 1: interpolation is an upper bound.
-		weight := alpha - whole
-		below := 0.0
-		if whole > 1 {
-			below = (whole - 1) * binomialRDP(s.q, s.z, whole)
-		}
-		above := whole * binomialRDP(s.q, s.z, whole+1)
-		return min(full, up(((1-weight)*below+weight*above)/(alpha-1), 16+4/(alpha-1)))
+	case binomial && alpha <= maxTerms:
+		return min(full, seriesRDP(s.q, s.z, alpha))
 	}
 	return full
 }
@@ -102,6 +102,58 @@ func binomialRDP(q, z, alpha float64) float64 {
 		acc = append(acc, logTerm{term, rounding + 4*size})
 	}
 	return acc.divergence(alpha, 0)
+}
+
+// seriesRDP is an upper bound on the add-remove divergence at any order, for
+// small noise, where quadrature would take many points. It splits the
+// expectation of (a+b)^α, a = 1−q, b = q·r(x), where a = b and expands each side
+// in the smaller one, to the degree m = ⌈α⌉: all terms are positive, the next
+// derivative is negative, so that Taylor's polynomial is never below. With
+// N(k) for the normal distribution of mean k and variance z²,
+//
+//	E ≤ Σ_{k=0..m} C(α,k)·[ (1−q)^(α−k)·q^k·e^(k(k−1)/(2z²))·N(k)(x < x₀)
+//	                      + (1−q)^k·q^j·e^(j(j−1)/(2z²))·N(j)(x > x₀) ],  j = α−k.
+//
+// These are the leading terms of the series of Mironov, Talwar & Zhang 2019,
+// section 3.3.
+func seriesRDP(q, z, alpha float64) float64 {
+	logQ, logRest := math.Log(q), math.Log1p(-q)
+	x0 := 0.5 + z*z*(logRest-logQ)
+	spread := 2 * z * z
+	m := int(math.Ceil(alpha))
+	acc := make(logSum, 0, 2*m+2)
+	term := func(choose, powerRest, powerQ, distance float64) {
+		exponent := powerQ * (powerQ - 1) / spread
+		log := choose + powerRest*logRest + powerQ*logQ + exponent + logNormal(distance/z)
+		size := 4*math.Abs(choose) + math.Abs(powerRest*logRest) + math.Abs(powerQ*logQ) + math.Abs(exponent)
+		if distance < 0 {
+			// The distance's own rounding moves its square by as much.
+			size += (1 + x0*x0 + powerQ*powerQ) / spread
+		}
+		acc = append(acc, logTerm{log, 8 * (1 + size)})
+	}
+	top, _ := math.Lgamma(alpha + 1)
+	for i := 0; i <= m; i++ {
+		k := float64(i)
+		a, _ := math.Lgamma(k + 1)
+		b, sign := math.Lgamma(alpha - k + 1)
+		if sign < 0 || math.IsInf(b, 0) { // C(α,k) is 0 past an integer α
+			continue
+		}
+		term(top-a-b, alpha-k, k, x0-k)
+		term(top-a-b, k, alpha-k, alpha-k-x0)
+	}
+	log, relative := acc.total()
+	// E itself is a sum of parts near 1 here: its error is absolute.
+	return up(max(0, log+relative+4*ulp)/(alpha-1), 16)
+}
+
+// logNormal is log Φ(t).
+func logNormal(t float64) float64 {
+	if t < 0 {
+		return math.Log(erfcx(-t/math.Sqrt2)/2) - t*t/2
+	}
+	return math.Log(math.Erfc(-t/math.Sqrt2) / 2)
 }
 
 // quadraturePoints is how many points quadratureRDP would use.
@@ -165,7 +217,7 @@ type ratio struct{ excess, log, size float64 }
 func sampledRatio(q, y float64) ratio {
 	if y > 600 {
 		log := math.Log(q) + y + math.Log1p((1-q)/q*math.Exp(-y))
-		return ratio{math.Inf(1), log, y}
+		return ratio{math.Expm1(log), log, y}
 	}
 	excess := q * math.Expm1(y)
 	if excess < -0.5 {
@@ -178,7 +230,9 @@ func sampledRatio(q, y float64) ratio {
 // bound on its own rounding in units of 2⁻⁵².
 func logPowerExcess(w, logW, alpha float64) (g, rounding float64) {
 	if alpha*logW > 600 {
-		return alpha * logW, 4 * alpha * math.Abs(logW)
+		// (1+w)^α·(1 − α·(1+w)^(1−α)), the rest being below e^−600
+		left := 1 - alpha*math.Exp(-(alpha-1)*logW)
+		return alpha*logW + math.Log(left), 4*alpha*logW + 8*(1+(alpha-1)*logW)/left
 	}
 	if w == 0 {
 		return math.Inf(-1), 0
@@ -219,15 +273,30 @@ type logSum []logTerm
 // divergence is log(1 + Σ terms)/(α−1), rounded up; the sum is first raised by
 // its own error and by the given relative one.
 func (t logSum) divergence(alpha, relative float64) float64 {
+	log, rounding := t.total()
+	if math.IsInf(log, -1) {
+		return 0
+	}
+	relative += rounding
+	if log > 30 {
+		log += math.Log1p(math.Exp(-log)) + relative
+		return up(log/(alpha-1), 16)
+	}
+	return up(math.Log1p(math.Exp(log)*(1+relative)*(1+4*ulp*(2+math.Abs(log))))/(alpha-1), 16)
+}
+
+// total is log Σ terms, and a bound on the relative error of the sum. It is +Inf
+// where a term is not a finite number.
+func (t logSum) total() (log, relative float64) {
 	top := math.Inf(-1)
 	for _, x := range t {
-		top = max(top, x.log)
+		top = max(top, x.log) // NaN wins
 	}
-	if math.IsInf(top, 0) || math.IsNaN(top) {
-		if math.IsInf(top, -1) {
-			return 0
-		}
-		return math.Inf(1)
+	if math.IsInf(top, -1) {
+		return top, 0
+	}
+	if math.IsInf(top, 1) || math.IsNaN(top) {
+		return math.Inf(1), 0
 	}
 	total, err := 0.0, 0.0
 	for _, x := range t {
@@ -235,13 +304,7 @@ func (t logSum) divergence(alpha, relative float64) float64 {
 		total += w
 		err += w * x.rounding
 	}
-	relative += ulp * (err/total + float64(len(t)) + 8)
-	log := top + math.Log(total)
-	if log > 30 {
-		log += math.Log1p(math.Exp(-log)) + relative
-		return up(log/(alpha-1), 16)
-	}
-	return up(math.Log1p(math.Exp(log)*(1+relative)*(1+4*ulp*(2+math.Abs(log))))/(alpha-1), 16)
+	return top + math.Log(total), ulp * (err/total + float64(len(t)) + 8)
 }
 
 // responseRDP is the divergence of randomised response with loss ±eps, which
