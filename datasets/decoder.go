@@ -47,10 +47,10 @@ const (
 	kindMissing
 	kindTwice
 	kindType
+	kindUnsupported
 	kindQuotes
 	kindTooLarge
 	kindDamaged
-	kindCount
 )
 
 // verdict is all that the child ever says. It is an error inside the child.

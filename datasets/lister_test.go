@@ -11,6 +11,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
+
+	"github.com/privsgld/privsgld/policies"
 )
 
 // The lister is a second kind of child, for tests only: it says which columns a
@@ -71,9 +73,9 @@ func listerMain() {
 	os.Exit(0)
 }
 
-// bindingFor binds to every column of a file that any policy could bind, once
-// each; the first that can be a category is the target. Of a file without any,
-// or whose schema cannot be read, it returns the binding of smallDataset.
+// bindingFor binds to every column of a file that any policy could bind, with
+// no target, as numbers and categories by turns. For a file without any, or
+// whose schema cannot be read, it returns the binding of smallDataset.
 func bindingFor(t testing.TB, path string) *Binding {
 	t.Helper()
 	f, err := os.Open(path)
@@ -97,22 +99,29 @@ func bindingFor(t testing.TB, path string) *Binding {
 	for _, c := range columns {
 		count[c.Name]++
 	}
-	d := dataset()
-	d.Target.Column = ""
+	b := &Binding{csv: csvOf(nil)}
 	for _, c := range columns {
+		var column policies.Column
 		switch {
 		case count[c.Name] > 1:
-		case d.Target.Column == "" && c.Class.binds(typeCategory):
-			d.Target.Column = c.Name
-			d.Columns = append(d.Columns, category(c.Name, "no", "yes", "0", "1", "true"))
-		case c.Class.binds(typeNumber):
-			d.Columns = append(d.Columns, number(c.Name, -10, 10))
+			continue
+		case c.Class.binds(typeNumber) && len(b.columns)%3 != 0:
+			column = number(c.Name, -10, 10)
 		case c.Class.binds(typeCategory):
-			d.Columns = append(d.Columns, category(c.Name, "a", "b", "0", "foo"))
+			column = category(c.Name, "a", "b", "0", "1", "true")
+		case c.Class.binds(typeNumber):
+			column = integer(c.Name, -10, 10)
+		default:
+			continue
 		}
+		spec, err := specOf(column, len(b.columns))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.columns = append(b.columns, spec)
 	}
-	if d.Target.Column == "" {
+	if len(b.columns) == 0 {
 		return mustBind(t, smallDataset())
 	}
-	return mustBind(t, d)
+	return b
 }

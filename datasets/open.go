@@ -27,6 +27,7 @@ const (
 	textEmptyFolder  = "data: the folder holds no part files"
 	textTooManyFiles = "data: more than 1000 part files; join some of them"
 	textNoTable      = "data: not a table that this program reads; give Parquet, Arrow IPC or CSV (gzip or not)"
+	textUnsupported  = "data: a Parquet compression or encoding that this program does not read; write it with snappy or zstd and default encodings"
 	textQuotes       = "data: a quote in the CSV is not closed or stands inside a cell; quote such a cell whole and double the quotes in it"
 	textTooLarge     = "data: larger than a table may be, or claims more than its bytes can hold"
 	textDamaged      = "data: damaged, or beyond the decoder's limits on memory and time; write the file anew, or raise --memory"
@@ -46,6 +47,8 @@ func (v verdict) toError(files int, columns []columnSpec) error {
 	switch {
 	case v.Kind == kindNoTable:
 		return badData(prefix + textNoTable)
+	case v.Kind == kindUnsupported:
+		return badData(prefix + textUnsupported)
 	case v.Kind == kindQuotes:
 		return badData(prefix + textQuotes)
 	case v.Kind == kindTooLarge:

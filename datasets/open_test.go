@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -140,7 +142,7 @@ func TestFormatsAgree(t *testing.T) {
 			}
 		}
 		for c := range want {
-			if fmt.Sprint(got[c]) != fmt.Sprint(want[c]) {
+			if !slices.Equal(got[c], want[c]) {
 				t.Errorf("format %d, column %d differs", i, c)
 			}
 		}
@@ -401,19 +403,24 @@ func TestOpenLimits(t *testing.T) {
 	}
 }
 
+// zippedRows is a small file of very many rows.
+func zippedRows(rows int) []byte {
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	w.Write([]byte("y,x\n"))
+	lines := bytes.Repeat([]byte("1,\n"), 1<<16)
+	for range rows >> 16 {
+		w.Write(lines)
+	}
+	w.Close()
+	return zipped.Bytes()
+}
+
 // F2: a file may not claim, or unzip to, more than it can hold.
 func TestForgedCountsAndBombs(t *testing.T) {
 	b := mustBind(t, smallDataset())
-	var bomb bytes.Buffer
-	w := gzip.NewWriter(&bomb)
-	w.Write([]byte("y,x\n"))
-	line := bytes.Repeat([]byte("1,\n"), 1<<20)
-	for range 10 {
-		w.Write(line)
-	}
-	w.Close()
 	start := time.Now()
-	_, err := open(t.Context(), put(t, "d.csv.gz", bomb.Bytes()), b, Options{})
+	_, err := open(t.Context(), put(t, "d.csv.gz", zippedRows(8<<20)), b, Options{})
 	wantBadData(t, err, textTooLarge)
 	if time.Since(start) > 10*time.Second {
 		t.Error("took longer than 10 s")
@@ -423,5 +430,108 @@ func TestForgedCountsAndBombs(t *testing.T) {
 	wantBadData(t, err, "data: ")
 	if time.Since(start) > 2*time.Second {
 		t.Error("a forged count took longer than 2 s")
+	}
+}
+
+// What the library cannot read is found before a charge.
+func TestUnreadableParquetIsFoundByCheck(t *testing.T) {
+	for _, name := range []string{"lz4_raw_compressed.parquet", "byte_stream_split_extended.gzip.parquet"} {
+		path := filepath.Join(testdataFolder(t), "foreign", "parquet", name)
+		wantBadData(t, Check(gate.StructurePermit(), path, bindingFor(t, path)), textUnsupported)
+	}
+}
+
+// The child ends with its parent, whose end it sees on its standard input, and
+// with the context.
+func TestDecoderEndsWithItsParent(t *testing.T) {
+	b := mustBind(t, smallDataset())
+	path := put(t, "d.csv.gz", zippedRows(7<<20)) // seconds of work
+	in, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := unnamedFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	program, err := ownProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command(program)
+	child.Env = []string{decoderMark + "=1"}
+	child.ExtraFiles = []*os.File{in, out}
+	answer := &boundedBuffer{}
+	child.Stdout = answer
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.NewEncoder(stdin).Encode(job{Columns: b.columns, CSV: b.csv, Files: 1, Memory: defaultMemory}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if err := stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Wait(); err == nil || len(answer.bytes) > 0 {
+		t.Errorf("the child outlived its parent: %v, %q", err, answer.bytes)
+	}
+
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := open(soon, path, b, Options{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("deadline: error %v", err)
+	}
+}
+
+// A program that is told nothing, or nonsense, as a decoder just ends.
+func TestDecoderWithoutJob(t *testing.T) {
+	program, err := ownProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, request := range []string{"", "{}", "nonsense", `{"files": 3, "memory": 1073741824}`} {
+		child := exec.Command(program)
+		child.Env = []string{decoderMark + "=1"}
+		child.Stdin = strings.NewReader(request)
+		out, _ := child.Output() // how it ends is up to it
+		if strings.Contains(string(out), `"kind":0`) {
+			t.Errorf("%q: success", request)
+		}
+	}
+}
+
+// A real CSV with odd habits: no header, blanks after commas, "?" for null, a
+// blank line at the end. The figures are those of its data sheet.
+func TestAdult(t *testing.T) {
+	d := dataset()
+	for _, name := range []string{
+		"age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation",
+		"relationship", "race", "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country",
+	} {
+		d.Columns = append(d.Columns, number(name, 0, 100))
+	}
+	d.Columns[9] = category("sex", "Female", "Male")
+	d.Columns = append(d.Columns, category("y", "<=50K", ">50K"))
+	d.Target.Positive = ">50K"
+	d.CSV = &policies.CSV{Separator: ',', Null: []string{"?"}, Trim: true}
+	b, err := Bind(d, "", []string{"sex"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := values(mustOpen(t, filepath.Join(testdataFolder(t), "adult.data.gz"), b))
+	male, rich := 0.0, 0.0
+	for i := range got[0] {
+		male += got[0][i]
+		rich += got[1][i]
+	}
+	if len(got[0]) != 32561 || rich != 7841 || male != 21790 {
+		t.Errorf("%d rows, %v rich, %v male", len(got[0]), rich, male)
 	}
 }

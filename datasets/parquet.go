@@ -3,9 +3,12 @@ package datasets
 import (
 	"context"
 	"os"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/parquet/compress"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 )
@@ -27,7 +30,14 @@ func decodeParquet(f *os.File, s *sink) error {
 		names[i] = fields[i].Field.Name
 	}
 	places, err := s.bind(names, func(i int) arrow.DataType { return fields[i].Field.Type })
-	if err != nil || s.structureOnly {
+	if err != nil {
+		return err
+	}
+	leaves := make([]int, len(places))
+	for i, at := range places {
+		leaves[i] = fields[at].ColIndex
+	}
+	if err := checkReadable(reader, leaves); err != nil || s.structureOnly {
 		return err
 	}
 
@@ -48,10 +58,6 @@ func decodeParquet(f *os.File, s *sink) error {
 		return nil
 	}
 
-	leaves := make([]int, len(places))
-	for i, at := range places {
-		leaves[i] = fields[at].ColIndex
-	}
 	batches, err := arrowReader.GetRecordReader(context.Background(), leaves, nil)
 	if err != nil {
 		return verdict{Kind: kindDamaged}
@@ -66,6 +72,35 @@ func decodeParquet(f *os.File, s *sink) error {
 	// The library ends quietly when a column ends early: count.
 	if s.rows-before != rows {
 		return verdict{Kind: kindDamaged}
+	}
+	return nil
+}
+
+// readableEncodings are those that the library decodes.
+var readableEncodings = []parquet.Encoding{
+	parquet.Encodings.Plain, parquet.Encodings.PlainDict, parquet.Encodings.RLE, parquet.Encodings.RLEDict,
+	parquet.Encodings.BitPacked, parquet.Encodings.DeltaBinaryPacked, parquet.Encodings.DeltaByteArray,
+	parquet.Encodings.DeltaLengthByteArray,
+}
+
+// checkReadable says from the metadata whether the library has the codecs and
+// encodings of the bound columns: better before a charge than after it.
+func checkReadable(reader *file.Reader, leaves []int) error {
+	for group := range reader.NumRowGroups() {
+		for _, leaf := range leaves {
+			chunk, err := reader.MetaData().RowGroup(group).ColumnChunk(leaf)
+			if err != nil {
+				return verdict{Kind: kindDamaged}
+			}
+			if _, err := compress.GetCodec(chunk.Compression()); err != nil {
+				return verdict{Kind: kindUnsupported}
+			}
+			for _, encoding := range chunk.Encodings() {
+				if !slices.Contains(readableEncodings, encoding) {
+					return verdict{Kind: kindUnsupported}
+				}
+			}
+		}
 	}
 	return nil
 }
