@@ -5,7 +5,7 @@
 // levels, defaults and the number of rows come from here and never from the
 // data. Reading is therefore strict, and one file means one thing:
 //
-//   - The file is UTF-8 YAML of at most 256 KiB, one document, made of mappings,
+//   - The file is UTF-8 YAML of at most 128 KiB, one document, made of mappings,
 //     lists and one-line scalars. Anchors, aliases, merge keys, tags, directives,
 //     block text, a byte order mark, control characters and characters that hide
 //     or reorder text are refused, and so are unknown and repeated keys.

@@ -14,7 +14,7 @@ import (
 // Show returns the policy in effect: a policy file with every default written
 // out and all text in quotes. Parse reads it as the same policy but for SHA256
 // and the lines of columns, unless it outgrows the most that Parse reads
-// (256 KiB).
+// (128 KiB).
 func (p *Policy) Show() []byte {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
