@@ -116,7 +116,7 @@ func (s *shape) describe() string {
 	switch s.kind {
 	case textShape:
 		if len(s.oneOf) > 0 {
-			return strings.Join(s.oneOf, ", ")
+			return strings.Join(s.oneOf, " or ")
 		}
 		return "text"
 	case amountShape, decimalShape:
@@ -240,7 +240,7 @@ func checkList(n *node, s *shape, name string) *fault {
 		return faultAt(n, "%s must hold %d values", name, s.least)
 	}
 	if len(n.values) < s.least {
-		return faultAt(n, "%s must hold at least %d value(s)", name, s.least)
+		return faultAt(n, "%s must hold %d or more values", name, s.least)
 	}
 	if len(n.values) > s.most {
 		return faultAt(n.values[s.most], "%s holds more than %d values", name, s.most)
@@ -268,7 +268,7 @@ func checkEither(n *node, s *shape, name string) *fault {
 		switch {
 		case f.kind == objectShape && n.kind == mapping,
 			f.kind == truthShape && bare,
-			f.kind == textShape && n.kind == scalar && !bare:
+			f.kind == textShape && n.kind == scalar && !bare && (f.oneOf == nil || slices.Contains(f.oneOf, n.text)):
 			return check(n, f, name)
 		}
 	}
@@ -278,7 +278,7 @@ func checkEither(n *node, s *shape, name string) *fault {
 func checkText(n *node, s *shape, name string) *fault {
 	if len(s.oneOf) > 0 {
 		if !slices.Contains(s.oneOf, n.text) {
-			return faultAt(n, "%s: %s is unknown; write %s", name, quote(n.text), strings.Join(s.oneOf, ", "))
+			return faultAt(n, "%s: %s is unknown; write %s", name, quote(n.text), s.describe())
 		}
 		return nil
 	}

@@ -142,7 +142,7 @@ var refusals = []refusal{
 	// Words and text.
 	{"other version", "privsgld/v1", "¶privsgld/v2", "write privsgld/v1", table},
 	{"other kind", "kind: Policy", "kind: ¶Batch", "write Policy", table},
-	{"unknown unit", "privacyUnit: row", "privacyUnit: ¶person", "row", table},
+	{"unknown unit", "privacyUnit: row", "privacyUnit: ¶person", "row or a mapping with entity, maxRows", table},
 	{"bare true as unit", "privacyUnit: row", "privacyUnit: ¶true", "row", table},
 	{"unit as a list", "privacyUnit: row", "privacyUnit: ¶[row]", "row", table},
 	{"unknown adjacency", "adjacency: add-remove", "adjacency: ¶swap", "replace-one", table},
@@ -150,7 +150,7 @@ var refusals = []refusal{
 	{"unknown query", "models: [logistic]", "queries: [¶max]", "\"max\" is unknown", table},
 	{"model twice", "[logistic]", "[logistic, ¶logistic]", "twice", table},
 	{"models as a word", "models: [logistic]", "models: ¶logistic", "must be a list", table},
-	{"unknown accountant", "  perJob", "  accountant: ¶pld\n  perJob", "rdp, gdp", table},
+	{"unknown accountant", "  perJob", "  accountant: ¶pld\n  perJob", "rdp or gdp", table},
 	{"unknown renewal", "  perJob", "  renews: ¶weekly\n  perJob", "is unknown", table},
 	{"unknown type", "type: number", "type: ¶float", "is unknown", table},
 	{"bare no", `["no", "yes"]`, `[¶no, "yes"]`, "without quotes", parserOnly},
@@ -221,7 +221,7 @@ var refusals = []refusal{
 	{"bounds too far apart", "bounds: [0, 10]", "bounds: ¶[-1e308, 1e308]", "too far apart", parserOnly},
 	{"fractional bounds of an integer", "bounds: [0, 5]", "bounds: [0, ¶5.5]", "whole numbers", parserOnly},
 	{"integer beyond float64", "bounds: [0, 5]", "bounds: [0, ¶1e16]", "2^53", parserOnly},
-	{"one level", `["no", "yes"]`, `¶["yes"]`, "at least 2", table},
+	{"one level", `["no", "yes"]`, `¶["yes"]`, "2 or more", table},
 	{"level twice", `["no", "yes"]`, `["yes", ¶"yes"]`, "twice", table},
 	{"column twice", "name: old", "name: ¶age", "declared twice; the first is on line 12", parserOnly},
 	{"unknown reference", `levels: ["no", "yes"]`, `levels: ["no", "yes"], reference: ¶maybe`, "none of the levels", parserOnly},
@@ -238,7 +238,7 @@ var refusals = []refusal{
 	{"positive of a number", `column: hit, positive: "yes"`, `column: age, positive: ¶"yes"`, "remove it", parserOnly},
 	{"positive of a boolean", `column: hit, positive: "yes"`, `column: old, positive: ¶"yes"`, "true or false", parserOnly},
 	{"positive as a list", `positive: "yes"`, `positive: ¶["yes"]`, "must be", table},
-	{"no columns", "", strings.Replace(base[:strings.Index(base, "    - {name: hit")], "  columns:\n", "  columns: ¶[]\n", 1) + base[strings.Index(base, "budget:"):], "at least 1", table},
+	{"no columns", "", strings.Replace(base[:strings.Index(base, "    - {name: hit")], "  columns:\n", "  columns: ¶[]\n", 1) + base[strings.Index(base, "budget:"):], "1 or more", table},
 	{"job above the budget", "perJob: {epsilon: 1}", "perJob: {epsilon: ¶3.000000000000000000001}", "at most budget.epsilon", parserOnly},
 	{"job's delta above the budget", "perJob: {epsilon: 1}", "perJob: {epsilon: 1, delta: ¶2e-6}", "at most budget.delta", parserOnly},
 	{"analyst above the budget", "perJob: {epsilon: 1}", "analysts: {ann: {epsilon: ¶4}}", "at most budget.epsilon", parserOnly},
@@ -411,9 +411,9 @@ func TestLoadWithoutFile(t *testing.T) {
 	}
 }
 
-// TestPathological feeds files of the greatest size that are all structure. The
-// bound is generous, for loaded machines; what it guards against is quadratic
-// time, which would be minutes.
+// TestPathological feeds files of the greatest size that are all structure. They
+// take about a tenth of a second each on a machine of their own; the bound is
+// for crowded ones.
 func TestPathological(t *testing.T) {
 	const most = maxFileBytes
 	for name, text := range map[string]string{
@@ -444,7 +444,7 @@ func TestPathological(t *testing.T) {
 		}
 		took := time.Since(start)
 		t.Logf("%s: %v", name, took)
-		if took > 2*time.Second {
+		if took > 5*time.Second {
 			t.Errorf("%s: took %v", name, took)
 		}
 	}
