@@ -52,7 +52,7 @@ func checkDraws(t *testing.T, d Draws, schema *arrow.Schema, records array.Recor
 	t.Helper()
 	want := append([]string{".chain", ".iteration", ".draw"}, d.Names...)
 	for i, field := range schema.Fields() {
-		kind := arrow.Type(arrow.FLOAT64)
+		kind := arrow.FLOAT64
 		if i < 3 {
 			kind = arrow.INT32
 		}
