@@ -162,11 +162,11 @@ func applyEnd(s rows, earlier entryReader, e entry) error {
 	if err != nil {
 		return err
 	}
+	if ok && d.Period != e.Period {
+		return fmt.Errorf("%w: its budget period is closed, so it counts as spent and releases nothing", ErrCharge)
+	}
 	if !ok || d.Pending < 1 {
 		return contradiction("a charge ends that is not pending")
-	}
-	if d.Period != e.Period {
-		return fmt.Errorf("%w: its budget period is closed, so it counts as spent and releases nothing", ErrCharge)
 	}
 
 	if e.Kind == kindSettle && (e.Event == nil || len(e.Costs) != len(reserved.Costs)) || e.Kind == kindVoid && (e.Event != nil || len(e.Costs) != 0) {

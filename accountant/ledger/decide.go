@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/privsgld/privsgld/accountant"
 )
@@ -77,9 +78,9 @@ func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error)
 		if spent, err := cost.spent(); err != nil {
 			return nil, err
 		} else if d.refused == "" && !a.admits(spent) {
-			d.refused = "the budget of the policy does not allow this job"
+			d.refused = fmt.Sprintf("the budget of data set %q does not allow this job", q.Dataset)
 			if name != policyAccount {
-				d.refused = fmt.Sprintf("the cap of %s does not allow this job", name)
+				d.refused = fmt.Sprintf("the cap of %s on data set %q does not allow this job", name, q.Dataset)
 			}
 		}
 	}
@@ -228,6 +229,9 @@ func mismatch(what, field, registered, asked string) error {
 	return &Mismatch{fmt.Sprintf("%s is registered with %s %s, the policy says %s; a data set keeps the budget that it was registered with", what, field, registered, asked)}
 }
 
+// maxText bounds every name and text of a request, in bytes.
+const maxText = 1000
+
 // validate refuses requests that no state could make right.
 func validate(q Request) error {
 	for _, f := range []struct{ name, value string }{
@@ -235,6 +239,11 @@ func validate(q Request) error {
 	} {
 		if f.value == "" {
 			return fmt.Errorf("%w: the %s is missing", ErrUsage, f.name)
+		}
+	}
+	for _, text := range []string{q.RunID, q.Dataset, q.Unit, q.Kind, q.Analyst, q.Purpose, q.PolicyName, q.PolicySHA256} {
+		if len(text) > maxText || !utf8.ValidString(text) {
+			return fmt.Errorf("%w: a name or text has more than %d bytes, or is no UTF-8", ErrUsage, maxText)
 		}
 	}
 	for i, c := range q.Caps {

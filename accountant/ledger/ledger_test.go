@@ -287,6 +287,8 @@ func TestRequestsThatAreNone(t *testing.T) {
 	for name, change := range map[string]func(*Request){
 		"run id":    func(q *Request) { q.RunID = "" },
 		"data set":  func(q *Request) { q.Dataset = "" },
+		"long":      func(q *Request) { q.Purpose = strings.Repeat("x", 2000) },
+		"not UTF-8": func(q *Request) { q.Dataset = "\xff" },
 		"kind":      func(q *Request) { q.Kind = "" },
 		"unit":      func(q *Request) { q.Unit = "" },
 		"renews":    func(q *Request) { q.Renews = "weekly" },

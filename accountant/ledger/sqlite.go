@@ -347,6 +347,9 @@ func (s *sqliteStore) mapped(ctx context.Context, err error) error {
 	case sqlite3.SQLITE_ERROR:
 		return fmt.Errorf("%w: %s lacks a table, or has one of another shape", ErrCorrupt, s.path)
 	}
+	if resultCode(err) == 0 {
+		return fmt.Errorf("%w: %s: %v", ErrUnavailable, s.path, err)
+	}
 	return fmt.Errorf("%w: %s: SQLite code %s", ErrUnavailable, s.path, ioCode(err))
 }
 

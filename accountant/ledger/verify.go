@@ -121,6 +121,10 @@ func (im *image) checkHead(l *Ledger, root tlog.Hash) error {
 	if tree.N != int64(len(im.bodies)) || tree.Hash != root {
 		return contradiction("its checkpoint is for other entries")
 	}
+	// Signatures by this kind of key are functions of the text.
+	if text, err := sign(l.signer, tree.N, root); err != nil || text != im.state[checkpointKey] {
+		return contradiction("its checkpoint is not as the job key writes it")
+	}
 	return nil
 }
 

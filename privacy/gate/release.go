@@ -81,6 +81,8 @@ func (o *Output) try() error {
 		return errors.New("it is a symbolic link; name the folder itself")
 	case exists && !info.IsDir():
 		return errors.New("it is no folder; choose another name")
+	case exists && isCurrent(info):
+		return errors.New("it is the current folder, which would be replaced; name another")
 	case exists:
 		empty, err := o.empty()
 		if err != nil {
@@ -104,13 +106,18 @@ func (o *Output) try() error {
 	o.mode = info.Mode().Perm()
 	err = o.root.Chmod(name, o.mode)
 	if err == nil {
-		err = o.root.Rename(name, o.base)
+		err = o.rename(name)
 	}
 	if err != nil {
 		o.root.Remove(name)
 		return fmt.Errorf("it cannot be replaced: %v", reason(err))
 	}
 	return nil
+}
+
+func isCurrent(info fs.FileInfo) bool {
+	current, err := os.Stat(".")
+	return err == nil && os.SameFile(info, current)
 }
 
 func (o *Output) empty() (bool, error) {
@@ -226,18 +233,26 @@ func (o *Output) put(ctx context.Context, write func(dir string) error) (err err
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// Renaming replaces an empty folder and nothing else: not a file, not a
-	// link, not a folder that was filled meanwhile.
-	if err := o.root.Rename(name, o.base); err != nil {
+	if err := o.rename(name); err != nil {
 		return reason(err)
 	}
 	name = ""
+	return nil
+}
+
+// rename puts the temporary folder into the output's place, durably. It
+// replaces an empty folder and nothing else: not a file, not a link, not a
+// folder that was filled meanwhile.
+func (o *Output) rename(name string) error {
 	parent, err := o.root.Open(".")
 	if err != nil {
-		return reason(err)
+		return err
 	}
 	defer parent.Close()
-	return reason(parent.Sync())
+	if err := renameFolder(parent, name, o.base); err != nil {
+		return err
+	}
+	return parent.Sync()
 }
 
 // path names the open temporary folder. On Linux it leads through the
