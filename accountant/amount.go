@@ -252,12 +252,13 @@ func (a Amount) scaled(exp int) *big.Int {
 	return x.Mul(x, power)
 }
 
-// nearest is the float64 nearest to a; strconv rounds correctly.
+// nearest is the float64 nearest to a. strconv rounds correctly, but loses count
+// of more than 800 digits before the point: hence the point after the first.
 func (a Amount) nearest() float64 {
 	if a.digits == "" {
 		return 0
 	}
-	f, _ := strconv.ParseFloat(a.digits+"e"+strconv.Itoa(a.exp), 64)
+	f, _ := strconv.ParseFloat(a.digits[:1]+"."+a.digits[1:]+"e"+strconv.Itoa(a.lead()), 64)
 	return f
 }
 

@@ -28,7 +28,7 @@ func ParseMethod(text string) (Method, error) {
 const (
 	leastGap    = 1e-6
 	usualGap    = 0.01 // smaller ones serve only where ε is in the thousands
-	greatestGap = 1e6
+	greatestGap = 1e11
 )
 
 // Epsilon returns the least ε, rounded up, at which e is (ε, delta)-DP by the

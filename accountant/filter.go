@@ -74,7 +74,7 @@ func NewFilter(t Terms) (*Filter, error) {
 	case t.Method == MethodGDP && t.Order != 0:
 		return fail("an order belongs to the accountant rdp only")
 	case t.Order != 0 && !(t.Order > 1 && t.Order <= greatestGap):
-		return fail("an order must lie between 1 and 1e6")
+		return fail("an order must lie between 1 and 1e11")
 	}
 
 	f := &Filter{terms: t}
