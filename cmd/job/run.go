@@ -1,0 +1,498 @@
+package job
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/privsgld/privsgld/accountant"
+	"github.com/privsgld/privsgld/accountant/ledger"
+	"github.com/privsgld/privsgld/datasets"
+	"github.com/privsgld/privsgld/policies"
+	"github.com/privsgld/privsgld/privacy/gate"
+	"github.com/privsgld/privsgld/sgld"
+	"github.com/privsgld/privsgld/sgld/diagnostics"
+)
+
+// Run is a request for posterior draws. Zero values mean the defaults of the
+// command line.
+type Run struct {
+	PolicyPath string
+	DataPath   string
+	Epsilon    string // exact decimal text
+	Delta      string // exact decimal text; empty: the policy's
+	OutDir     string // empty: a folder named after the run
+	Model      string // empty: logistic where the target has a positive level
+	Target     string
+	Features   []string
+	Analyst    string
+	Purpose    string
+	Format     string // parquet, arrow or csv
+	Memory     int64  // limit of the decoder in bytes; 0: its default
+
+	// Settings of the sampler; the encoding, the budget and the facts of the
+	// policy are filled in.
+	Sampler     sgld.Request
+	Temperature string // as asked, for the report
+	Progress    sgld.Progress
+
+	OpenLedger func(context.Context) (*ledger.Ledger, error)
+	Now        func() time.Time
+	Program    Program
+}
+
+// prepared is a run that was approved and planned: public facts only.
+type prepared struct {
+	run     *Run
+	policy  *policies.Policy
+	binding *datasets.Binding
+	plan    *sgld.Plan
+	ledger  *ledger.Ledger
+	request ledger.Request
+	epsilon accountant.Amount
+	delta   accountant.Amount
+	model   string
+}
+
+// Plan approves and plans the run and asks the ledger what it would decide. It
+// reads no data and reserves nothing.
+func (r *Run) Plan(ctx context.Context) (*Report, error) {
+	p, err := r.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.ledger.Close() //nolint:errcheck // nothing was written
+	budget, err := p.ledger.Preview(ctx, p.request)
+	if err != nil {
+		return nil, p.refusal(err)
+	}
+	return p.report(p.plan, p.request.Event, budget)
+}
+
+// Do runs the job: the order is the guarantee, see the package comment.
+func (r *Run) Do(ctx context.Context) (*Report, error) {
+	p, err := r.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.ledger.Close() //nolint:errcheck // every entry is durable when it is made
+	if r.OutDir == "" {
+		r.OutDir = "privsgld-" + p.request.RunID
+	}
+	out, err := gate.PrepareOutput(r.OutDir)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	if err := datasets.Check(gate.StructurePermit(), r.DataPath, p.binding); err != nil {
+		return nil, err
+	}
+	permit, err := gate.Reserve(ctx, p.ledger, p.request)
+	if err != nil {
+		return nil, p.refusal(err)
+	}
+	if ctx.Err() != nil {
+		// Nothing was opened: the gate can prove it, and gives the charge back.
+		if err := permit.Void(context.WithoutCancel(ctx)); err != nil {
+			return nil, err
+		}
+		return nil, context.Cause(ctx)
+	}
+	result, err := p.compute(ctx, permit)
+	if err != nil {
+		return nil, err
+	}
+	return p.release(ctx, permit, out, result)
+}
+
+// prepare reads the policy, approves the request against it and plans.
+func (r *Run) prepare(ctx context.Context) (*prepared, error) {
+	policy, err := policies.Load(r.PolicyPath)
+	if err != nil {
+		return nil, err
+	}
+	p := &prepared{run: r, policy: policy}
+	if p.epsilon, err = amount("epsilon", r.Epsilon); err != nil {
+		return nil, err
+	}
+	if p.epsilon.Cmp(accountant.MustAmount("1e-9")) < 0 {
+		return nil, &UsageError{Message: "epsilon is below 1e-9", Hint: "ask for at least 1e-9"}
+	}
+	p.delta = policy.Budget.Delta
+	if r.Delta != "" {
+		if p.delta, err = amount("delta", r.Delta); err != nil {
+			return nil, err
+		}
+		if p.delta.IsZero() || p.delta.Cmp(accountant.MustAmount("1")) >= 0 {
+			return nil, &UsageError{Message: "delta must lie between 0 and 1"}
+		}
+	}
+	if err := p.bind(); err != nil {
+		return nil, err
+	}
+	if !slices.Contains([]string{"parquet", "arrow", "csv"}, r.Format) {
+		return nil, &UsageError{Message: fmt.Sprintf("unknown format %q: use parquet, arrow or csv", r.Format)}
+	}
+	if err := p.makePlan(); err != nil {
+		return nil, err
+	}
+	if p.ledger, err = r.OpenLedger(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.approve(); err != nil {
+		p.ledger.Close() //nolint:errcheck // nothing was written
+		return nil, err
+	}
+	return p, nil
+}
+
+func amount(name, text string) (accountant.Amount, error) {
+	if text == "" {
+		return accountant.Amount{}, &UsageError{Message: name + " is missing", Hint: "give --" + name}
+	}
+	a, err := accountant.ParseAmount(text)
+	if err != nil {
+		return a, &UsageError{Message: fmt.Sprintf("%s %q is not a plain non-negative decimal number", name, text), Hint: "write it like 0.5 or 1e-6"}
+	}
+	return a, nil
+}
+
+// bind resolves model, target and features against the policy.
+func (p *prepared) bind() error {
+	r, d := p.run, p.policy.Dataset
+	if d.Unit.Kind != policies.UnitRow {
+		return &UsageError{Message: "the policy's privacy unit is an entity, which this version does not sample", Hint: "use a table with one row for each entity and privacyUnit: row"}
+	}
+	target := r.Target
+	if target == "" {
+		target = d.Target.Column
+	}
+	if target == "" {
+		return &UsageError{Message: "no target: the policy names none", Hint: "give --target"}
+	}
+	p.model = r.Model
+	if p.model == "" {
+		if target != d.Target.Column || d.Target.Positive == "" {
+			return &UsageError{Message: "no model: the target has no positive level in the policy", Hint: "give --model"}
+		}
+		p.model = "logistic"
+	}
+	if p.model != "logistic" {
+		return &UsageError{Message: fmt.Sprintf("unknown model %q", p.model), Hint: "this version draws from logistic"}
+	}
+	var err error
+	p.binding, err = datasets.Bind(d, target, r.Features)
+	if err != nil {
+		return &UsageError{Message: err.Error()}
+	}
+	return nil
+}
+
+func (p *prepared) makePlan() error {
+	q := p.run.Sampler
+	q.Encoding = p.binding.Encoding()
+	if p.policy.Dataset.Rows != nil {
+		q.Rows = *p.policy.Dataset.Rows
+	}
+	q.Adjacency = p.policy.Dataset.Adjacency
+	q.Method = p.policy.Budget.Accountant
+	q.Epsilon = p.epsilon.Float64Down()
+	q.Delta = p.delta.Float64Down()
+	var err error
+	if p.plan, err = sgld.NewPlan(q); err != nil {
+		return err
+	}
+	event := p.plan.Reserve()
+	eps, _, err := accountant.Epsilon(q.Method, event, q.Delta)
+	if err != nil {
+		return &UsageError{Message: "the policy's accountant cannot account for this run: " + err.Error()}
+	}
+	if eps > q.Epsilon {
+		return fmt.Errorf("job: the plan costs more than was asked for")
+	}
+	return nil
+}
+
+// approve checks the policy's rules and makes the ledger's request.
+func (p *prepared) approve() error {
+	r, d := p.run, p.policy.Dataset
+	err := p.policy.Approve(policies.Job{
+		Kind: "run", Model: p.model, Target: p.binding.Encoding().Target, Analyst: r.Analyst, Purpose: r.Purpose,
+		LedgerID: p.ledger.ID(), Epsilon: p.epsilon, Delta: p.delta,
+	}, r.Now())
+	if err != nil && !budgetRefusal(err) {
+		return err
+	}
+	id, idErr := newRunID()
+	if idErr != nil {
+		return idErr
+	}
+	p.request = ledger.Request{
+		RunID: id, Kind: "run", Analyst: r.Analyst, Purpose: r.Purpose,
+		Registration: ledger.Registration{
+			Dataset: d.Name, PolicyName: p.policy.Metadata.Name, PolicySHA256: p.policy.SHA256,
+			Unit: string(d.Unit.Kind), Adjacency: d.Adjacency, Terms: p.policy.Budget.Terms(), Renews: p.policy.Budget.Renews,
+		},
+		Event: p.plan.Reserve(), JobEpsilon: p.epsilon, JobDelta: p.delta,
+	}
+	if c, ok := p.policy.AnalystCap(r.Analyst); ok {
+		t := p.policy.Budget.Terms()
+		t.Epsilon, t.Order, t.ApproximateDelta, t.PureEpsilon = c.Epsilon, 0, accountant.Amount{}, accountant.Amount{}
+		if c.Delta != nil {
+			t.Delta = *c.Delta
+		}
+		p.request.Caps = []ledger.Cap{{Name: "analyst:" + r.Analyst, Terms: t}}
+	}
+	if err != nil {
+		return p.capRefusal(err)
+	}
+	return nil
+}
+
+func budgetRefusal(err error) bool {
+	var refusal *policies.Refusal
+	return errors.As(err, &refusal) && refusal.Code == "budget_exhausted"
+}
+
+// capRefusal completes a refusal by a cap of the policy with the state of the
+// budget: what is left is a question for the ledger.
+func (p *prepared) capRefusal(err error) error {
+	var refusal *policies.Refusal
+	errors.As(err, &refusal)
+	out := &Refusal{Message: refusal.Message, Hint: refusal.Hint, Requested: p.epsilon.String()}
+	q := p.request
+	budget, err := p.ledger.Preview(context.Background(), q)
+	var refused *ledger.Refused
+	var mismatch *ledger.Mismatch
+	switch {
+	case errors.As(err, &refused):
+		budget = refused.Budget
+	case errors.As(err, &mismatch):
+		return err
+	case err != nil:
+		return err
+	}
+	budget.EpsilonSpentAfter = budget.EpsilonSpentBefore
+	out.Budget = &budget
+	out.Grantable = p.underJobCap(budget.GrantableEpsilon)
+	return out
+}
+
+// underJobCap lowers what the filters would grant to the policy's per-job cap.
+func (p *prepared) underJobCap(eps float64) float64 {
+	if c := p.policy.Budget.PerJob; c != nil {
+		eps = min(eps, c.Epsilon.Float64Down())
+	}
+	return eps
+}
+
+// refusal turns the ledger's refusal into the job's.
+func (p *prepared) refusal(err error) error {
+	var refused *ledger.Refused
+	if !errors.As(err, &refused) {
+		return err
+	}
+	out := &Refusal{Message: refused.Reason, Requested: p.epsilon.String(), Budget: &refused.Budget, Grantable: p.underJobCap(refused.GrantableEpsilon)}
+	if out.Grantable > 0 {
+		out.Hint = fmt.Sprintf("at most --epsilon %s would still be granted", accountant.AmountDown(out.Grantable))
+	} else {
+		out.Hint = "nothing more can be granted"
+	}
+	out.Budget.GrantableEpsilon = out.Grantable
+	return out
+}
+
+// compute opens the data under the permit and runs the sampler. From here on
+// the charge stands, whatever happens.
+func (p *prepared) compute(ctx context.Context, permit *gate.Permit) (*sgld.Result, error) {
+	table, err := datasets.Open(ctx, permit, p.run.DataPath, p.binding, datasets.Options{Memory: p.run.Memory})
+	if err != nil {
+		return nil, err
+	}
+	defer table.Close() //nolint:errcheck // a mapped temporary file
+	return sgld.Run(ctx, p.plan, table, p.request.RunID, p.run.Progress)
+}
+
+// release settles the charge at what ran and hands the gate the files.
+func (p *prepared) release(ctx context.Context, permit *gate.Permit, out *gate.Output, result *sgld.Result) (*Report, error) {
+	event := result.Event()
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	var report *Report
+	err := permit.Release(context.WithoutCancel(ctx), out, event, func(dir string, s *ledger.Settlement) error {
+		var err error
+		if report, err = p.report(result.Plan, event, s.Budget); err != nil {
+			return err
+		}
+		return p.write(dir, report, permit.Reservation(), s, result)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return report, nil
+}
+
+// write puts the files of a release into dir.
+func (p *prepared) write(dir string, report *Report, res ledger.Reservation, s *ledger.Settlement, result *sgld.Result) error {
+	report.Status = "released"
+	report.Time = utc(res.Time)
+	report.Ledger.Entry = &s.Entry
+	report.Ledger.Checkpoint = s.Checkpoint
+	p.diagnose(report, result)
+	guarantee, err := canonicalJSON(report.Guarantee)
+	if err != nil {
+		return err
+	}
+	var samples bytes.Buffer
+	if err := result.Draws.Write(&samples, p.run.Format, string(guarantee)); err != nil {
+		return err
+	}
+	name := "samples." + p.run.Format
+	report.Files = []File{fileOf(name, samples.Bytes())}
+	if report.Signature, err = report.sign(p.ledger); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), samples.Bytes(), 0o644); err != nil { //nolint:gosec // releasable
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "report.json"), append(text, '\n'), 0o644) //nolint:gosec // releasable
+}
+
+// diagnose summarises the released draws and warns of what has not mixed.
+func (p *prepared) diagnose(report *Report, result *sgld.Result) {
+	d := result.Draws
+	byParameter := make([][][]float64, len(d.Names))
+	for j := range byParameter {
+		for _, chain := range d.Chains {
+			one := make([]float64, len(chain))
+			for i, draw := range chain {
+				one[i] = draw[j]
+			}
+			byParameter[j] = append(byParameter[j], one)
+		}
+	}
+	report.Diagnostics.Parameters = diagnostics.Summarize(d.Names, byParameter)
+	notMixed, few := judge(report.Diagnostics.Parameters)
+	report.Diagnostics.NotMixed = append([]string{}, notMixed...)
+	if len(notMixed) > 0 {
+		report.Warnings = append(report.Warnings, fmt.Sprintf("not mixed: %s: do not rely on these coefficients; the budget bought too little diffusion time, or a smaller --step-size is needed", joinNames(notMixed)))
+	}
+	if len(few) > 0 {
+		report.Warnings = append(report.Warnings, fmt.Sprintf("few effective draws (below %d): %s: see mcse for the error of their means", adequateESS, joinNames(few)))
+	}
+}
+
+// report fills in all that is known before the draws are.
+func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger.Budget) (*Report, error) {
+	r, d := p.run, p.policy.Dataset
+	delta := p.delta.Float64Down()
+	eps, _, err := accountant.Epsilon(p.policy.Budget.Accountant, event, delta)
+	if err != nil {
+		return nil, err
+	}
+	event = event.Merge()
+	budget.GrantableEpsilon = p.underJobCap(budget.GrantableEpsilon)
+	rep := &Report{
+		Schema: ReportSchema, RunID: p.request.RunID, Kind: "run", Status: "planned",
+		Policy:  PolicyRef{Name: p.policy.Metadata.Name, SHA256: p.policy.SHA256},
+		Dataset: DatasetRef{Name: d.Name}, Analyst: r.Analyst, Purpose: r.Purpose,
+		Time: utc(r.Now()),
+		Guarantee: Guarantee{
+			Epsilon: Number(eps), Delta: p.delta, Accountant: p.policy.Budget.Accountant,
+			PrivacyUnit: string(d.Unit.Kind), Adjacency: d.Adjacency,
+			EpsilonByAccountant: epsilons(event, delta),
+			Events:              eventList(event),
+		},
+		Budget: budget, Sampler: samplerReport(plan, p.model, r.Temperature),
+		Diagnostics: Diagnostics{Parameters: []diagnostics.Summary{}, NotMixed: []string{}},
+		Ledger:      LedgerRef{ID: p.ledger.ID()}, Warnings: append([]string{}, plan.Warnings...), Program: r.Program, Files: []File{},
+	}
+	rep.Guarantee.Assumptions = p.assumptions(event)
+	rep.Guarantee.Statement = p.statement(eps, budget, plan, event, rep.Guarantee.Assumptions)
+	rep.Sampler.Seconds = plan.Seconds()
+	return rep, nil
+}
+
+// eventList returns the parts of a composition, or the event itself.
+func eventList(e accountant.Event) []accountant.Event {
+	if e.Type == accountant.TypeComposition {
+		return e.Events
+	}
+	return []accountant.Event{e}
+}
+
+// assumptions lists what the guarantee rests on beside the theorem.
+func (p *prepared) assumptions(event accountant.Event) []string {
+	out := []string{
+		"one row is one privacy unit, and no person stands in two rows",
+		"the machine, its administrator at the time of the run and whoever wrote the policy are trusted",
+		"bounds, levels and defaults in the policy were not chosen by looking at the data",
+		"run time, memory use and other side channels of the run are not observed by the analyst",
+		"the policy's name for the data set stands for the same rows at every run; their content is not fingerprinted",
+	}
+	if p.policy.LedgerID == "" {
+		out = append(out, "all jobs on this data set are charged to this ledger, which the policy does not pin")
+	}
+	if p.ledger.Created() {
+		out = append(out, "nothing was charged elsewhere before: the ledger was created by this run")
+	}
+	if p.policy.Dataset.Rows != nil {
+		out = append(out, "the number of rows is public knowledge, as the policy says")
+	}
+	if p.policy.Budget.Renews != "never" {
+		out = append(out, "the budget renews "+p.policy.Budget.Renews+": over k periods the guarantee is the k-fold composition")
+	}
+	if p.policy.Dataset.Adjacency == accountant.ReplaceOne && sampled(event) {
+		out = append(out, "the antipodal pair dominates Poisson steps under replace-one")
+	}
+	return out
+}
+
+// statement says the guarantee in words.
+func (p *prepared) statement(eps float64, budget ledger.Budget, plan *sgld.Plan, event accountant.Event, assumptions []string) string {
+	d, b := p.policy.Dataset, p.policy.Budget
+	mechanism := "the Gaussian mechanism on exact sums of clipped gradients"
+	composed := fmt.Sprintf("%d steps of each of %d chains", plan.Steps, plan.Request.Chains)
+	if p.plan.CountEpsilon != nil {
+		mechanism += ", the Laplace mechanism on a count"
+		composed += ", one noisy count"
+	}
+	if plan.GramNoiseMultiplier > 0 {
+		mechanism += ", the Gaussian mechanism on an exact Gram matrix"
+		composed += ", one noisy Gram matrix"
+	}
+	sampling := "none, every step reads all units"
+	if sampled(event) {
+		sampling = fmt.Sprintf("Poisson, every unit joins each step independently with probability %g", plan.Rate)
+	}
+	method := map[accountant.Method]string{
+		accountant.MethodRDP: "Rényi DP, converted at the best order; the budget's filter runs at one fixed order",
+		accountant.MethodGDP: "Gaussian DP",
+	}[b.Accountant]
+	return gate.Statement(gate.Guarantee{
+		Epsilon: eps, Delta: p.delta, Dataset: d.Name, Unit: "one " + string(d.Unit.Kind), Adjacency: d.Adjacency,
+		Mechanism: mechanism, Sampling: sampling, Accountant: method, Composed: composed, Assumptions: assumptions,
+		BudgetEpsilon: b.Epsilon, BudgetDelta: b.Delta, Period: budget.Period, Periods: budget.Periods,
+	})
+}
+
+func newRunID() (string, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("job: no randomness for a run identifier")
+	}
+	return hex.EncodeToString(b[:]), nil
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/urfave/cli/v2"
+
+	"github.com/privsgld/privsgld/accountant/ledger"
+)
+
+func budgetCommand() *cli.Command {
+	return &cli.Command{
+		Name: "budget", Usage: "what is spent and left, by data set and analyst",
+		Description: `EXAMPLE:
+   privsgld budget --dataset fertility-1980`,
+		Flags: append(append([]cli.Flag{text("dataset", "", "only the data set of that `NAME`")}, ledgerFlags()...), shared()...),
+		Action: func(c *cli.Context) error {
+			l, err := openLedger(c)(c.Context)
+			if err != nil {
+				return err
+			}
+			defer l.Close() //nolint:errcheck // nothing was written
+			all, err := l.Status(c.Context)
+			if err != nil {
+				return err
+			}
+			selected := []ledger.DatasetStatus{}
+			for _, d := range all {
+				if name := c.String("dataset"); name == "" || name == d.Name {
+					selected = append(selected, d)
+				}
+			}
+			if name := c.String("dataset"); name != "" && len(selected) == 0 {
+				return usagef("data set %q is not in this ledger", name)
+			}
+			return render(c, map[string]any{"datasets": selected}, func(w io.Writer) { budgetText(w, selected) })
+		},
+	}
+}
+
+func budgetText(w io.Writer, datasets []ledger.DatasetStatus) {
+	if len(datasets) == 0 {
+		fmt.Fprintln(w, "nothing has been charged to this ledger")
+		return
+	}
+	t := newTable(w)
+	t.AppendHeader(table.Row{"data set", "policy", "period", "ε", "δ", "spent ε", "one more run ε", "used", "jobs", "pending"})
+	for _, d := range datasets {
+		t.AppendRow(table.Row{d.Name, d.Policy, d.Period, d.Epsilon, d.Delta, short(d.EpsilonSpent), short(d.EpsilonRemaining), fmt.Sprintf("%.1f %%", 100*d.FractionUsed), d.Entries, d.Pending})
+	}
+	t.Render()
+	for _, d := range datasets {
+		for _, a := range d.Analysts {
+			line := fmt.Sprintf("%s: analyst %s has spent ε = %s", d.Name, a.Name, short(a.EpsilonSpent))
+			if a.Cap != nil {
+				line += fmt.Sprintf(" of %s", a.Cap.Epsilon)
+			}
+			fmt.Fprintln(w, line)
+		}
+	}
+}

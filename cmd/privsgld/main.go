@@ -1,0 +1,57 @@
+// Command privsgld draws Bayesian posterior samples under differential privacy,
+// charges every answer to a durable ledger, and refuses once a policy's budget
+// is used up. See privsgld --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/privsgld/privsgld/datasets"
+)
+
+// errInterrupted is the cause of a cancelled run.
+var errInterrupted = errors.New("interrupted: nothing was released; a charge that was reserved stays")
+
+func main() {
+	// A process started as the decoder of untrusted files does that and ends here.
+	datasets.DecoderMain()
+	os.Exit(realMain(os.Args))
+}
+
+func realMain(args []string) (code int) {
+	harden()
+	defer func() {
+		if recover() != nil {
+			// The panic's text could hold data: a fixed line instead.
+			fmt.Fprintln(os.Stderr, "privsgld: internal error; a charge that was reserved stays")
+			code = exitInternal
+		}
+	}()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		<-signals
+		cancel(errInterrupted)
+	}()
+	return run(ctx, args, os.Stdout, os.Stderr)
+}
+
+// harden keeps memory out of stack traces and core files, and the Google
+// library's logger out of the temporary folder: it writes files there unless it
+// is told to use standard error.
+func harden() {
+	debug.SetTraceback("none")
+	noCoreFiles()
+	_ = flag.Set("logtostderr", "true")
+	_ = flag.Set("stderrthreshold", "FATAL")
+}

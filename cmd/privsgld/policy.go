@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/privsgld/privsgld/policies"
+)
+
+func policyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "policy", Usage: "write, check and explain policy files",
+		Subcommands: []*cli.Command{
+			{
+				Name: "init", Usage: "write a commented example policy", ArgsUsage: "[NAME]",
+				Description: "EXAMPLE:\n   privsgld policy init my-table --to policy.yaml",
+				Flags:       append([]cli.Flag{text("to", "", "`FILE` to make (default: standard output)")}, shared()...),
+				Action:      policyInit,
+			},
+			{
+				Name: "validate", Usage: "check a policy file", ArgsUsage: "FILE",
+				Description: "EXAMPLE:\n   privsgld policy validate policies/fertility.yaml",
+				Flags:       append([]cli.Flag{text("policy", "", "policy `FILE`, instead of the argument")}, shared()...),
+				Action: func(c *cli.Context) error {
+					p, err := loadPolicy(c)
+					if err != nil {
+						return err
+					}
+					result := map[string]any{"ok": true, "name": p.Metadata.Name, "dataset": p.Dataset.Name, "sha256": p.SHA256}
+					return render(c, result, func(w io.Writer) { fmt.Fprintf(w, "%s: valid\n", p.Metadata.Name) })
+				},
+			},
+			{
+				Name: "schema", Usage: "print the JSON Schema of policy files, for editors",
+				Description: "EXAMPLE:\n   privsgld policy schema > policy.schema.json", Flags: shared(),
+				Action: func(c *cli.Context) error { return writeAll(c, policies.Schema()) },
+			},
+			{
+				Name: "show", Usage: "print the effective policy, defaults filled in", ArgsUsage: "FILE",
+				Description: "EXAMPLE:\n   privsgld policy show policies/fertility.yaml",
+				Flags:       append([]cli.Flag{text("policy", "", "policy `FILE`, instead of the argument")}, shared()...),
+				Action: func(c *cli.Context) error {
+					p, err := loadPolicy(c)
+					if err != nil {
+						return err
+					}
+					shown := p.Show()
+					return render(c, map[string]any{"name": p.Metadata.Name, "sha256": p.SHA256, "effective": string(shown)}, func(w io.Writer) { _, _ = w.Write(shown) })
+				},
+			},
+		},
+	}
+}
+
+// writeAll writes bytes that are a result by themselves.
+func writeAll(c *cli.Context, b []byte) error {
+	if _, err := c.App.Writer.Write(b); err != nil {
+		return fmt.Errorf("standard output: the result could not be written")
+	}
+	return nil
+}
+
+func loadPolicy(c *cli.Context) (*policies.Policy, error) {
+	path := c.Args().First()
+	if path == "" {
+		path = c.String("policy")
+	}
+	if path == "" {
+		return nil, usagef("name a policy file")
+	}
+	return policies.Load(path)
+}
+
+func policyInit(c *cli.Context) error {
+	name := c.Args().First()
+	if name == "" {
+		name = "example"
+	}
+	b := policies.Template(name)
+	if _, err := policies.Parse("the new policy", b); err != nil {
+		return usagef("%q cannot be the name of a policy: use letters, digits and hyphens", name)
+	}
+	path := c.String("to")
+	if path == "" {
+		return writeAll(c, b)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // a policy is public
+	if errors.Is(err, os.ErrExist) {
+		return usagef("%s exists: name a new file with --to", path)
+	}
+	if err != nil {
+		return usagef("%s cannot be written", path)
+	}
+	if _, err = f.Write(b); err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		_ = os.Remove(path)
+		return fmt.Errorf("%s: the policy could not be written", path)
+	}
+	return render(c, map[string]any{"file": path}, func(w io.Writer) { fmt.Fprintf(w, "wrote %s\n", path) })
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/urfave/cli/v2"
+
+	"github.com/privsgld/privsgld/accountant"
+	"github.com/privsgld/privsgld/cmd/job"
+	"github.com/privsgld/privsgld/sgld"
+)
+
+// samplerFlags are shared by run and plan.
+func samplerFlags() []cli.Flag {
+	return []cli.Flag{
+		text("policy", "", "policy `FILE`"),
+		text("epsilon", "", "the most that the job may cost, `E`"),
+		text("delta", "", "`D` of the job (default: the policy's)"),
+		text("model", "", "`MODEL` to draw from: logistic"),
+		text("target", "", "`COLUMN` to predict (default: the policy's)"),
+		&cli.StringSliceFlag{Name: "features", Usage: "`COLUMNS` to predict from, separated by commas (default: all)", EnvVars: env("features")},
+		text("draws", "1000", "draws `N` of each chain"),
+		text("chains", "1", "number `N` of chains; they share the budget"),
+		text("temperature", "auto", "`T` of the posterior: auto or a number"),
+		text("prior", "normal:1", "`PRIOR` of every coefficient: normal:SD"),
+		text("noise-sd", "", "known residual standard deviation `SD` of a linear model"),
+		text("clip", "", "clipping norm `C` in the metric's coordinates"),
+		text("sampling-rate", "", "rate `Q` at which a unit joins a batch (default 1)"),
+		text("steps", "", "steps `K` of each chain"),
+		text("step-size", "", "first step size `ETA` in the metric's coordinates"),
+		text("schedule", "constant", "`SCHEDULE` of step sizes: constant or poly:ALPHA. In (1/2, 1] iterates converge; 1/3 is best for averages"),
+		text("noise-multiplier", "", "first noise multiplier `Z`"),
+		text("sampler", "auto", "`SAMPLER`: auto or sgld"),
+		text("metric", "auto", "`METRIC`: auto, identity, public or bought; auto is identity where clip, step size or noise multiplier are given"),
+		text("init", "zero", "`START` of a chain: zero or prior"),
+		text("warmup", "0.3", "`SHARE` of the steps dropped at the start"),
+		text("thin", "", "keep every `N`th iterate (default: as many as the draws allow)"),
+		text("analyst", "", "`NAME` that the charge is booked under (default: the user)"),
+		text("purpose", "", "`TEXT` recorded with the charge"),
+	}
+}
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "run",
+		Usage: "draw posterior samples under a policy; release them if the budget allows",
+		Description: `The planner chooses what you leave out, from public facts alone. The charge is
+reserved before the first row is read and stays whatever happens afterwards.
+
+EXAMPLE:
+   privsgld run --policy policies/fertility.yaml --data testdata/fertility.parquet --epsilon 1 --out out`,
+		Flags: append(append(append(samplerFlags(),
+			text("data", "", "`PATH` of the table: a file, a folder of part files or a glob"),
+			text("out", "", "`DIR` to make and fill (default: a new folder named after the run)"),
+			text("format", "parquet", "`FORMAT` of the draws: parquet, arrow or csv"),
+			text("memory", "", "`SIZE` that decoding the table may take, like 2GiB (default 1GiB)"),
+			boolean("dry-run", "stop before reserving: print the plan and what the budget would say"),
+		), ledgerFlags()...), shared()...),
+		Action: runAction,
+	}
+}
+
+func planCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "plan",
+		Usage: "what a run would cost and how well it would mix; reads no data",
+		Description: `EXAMPLE:
+   privsgld plan --policy policies/fertility.yaml --epsilon 0.3`,
+		Flags: append(append(samplerFlags(), ledgerFlags()...), shared()...),
+		Action: func(c *cli.Context) error {
+			r, err := newRun(c)
+			if err != nil {
+				return err
+			}
+			report, err := r.Plan(c.Context)
+			if err != nil {
+				return err
+			}
+			return render(c, report, func(w io.Writer) { planText(w, report) })
+		},
+	}
+}
+
+func runAction(c *cli.Context) error {
+	r, err := newRun(c)
+	if err != nil {
+		return err
+	}
+	if r.DataPath = c.String("data"); r.DataPath == "" {
+		return usagef("--data is missing")
+	}
+	r.OutDir = c.String("out")
+	r.Format = c.String("format")
+	if r.Memory, err = bytesOf(c, "memory"); err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		report, err := r.Plan(c.Context)
+		if err != nil {
+			return err
+		}
+		return render(c, report, func(w io.Writer) { planText(w, report) })
+	}
+	bar := newProgress(c)
+	r.Sampler.Thin = max(r.Sampler.Thin, 0)
+	r.Progress = bar.update
+	report, err := r.Do(c.Context)
+	bar.done()
+	if err != nil {
+		return err
+	}
+	for _, w := range report.Warnings {
+		warn(c, w)
+	}
+	return render(c, report, func(w io.Writer) { runText(w, report, r.OutDir) })
+}
+
+// newRun reads the flags that run and plan share.
+func newRun(c *cli.Context) (*job.Run, error) {
+	r := &job.Run{
+		PolicyPath: c.String("policy"), Epsilon: c.String("epsilon"), Delta: c.String("delta"),
+		Model: c.String("model"), Target: c.String("target"), Features: c.StringSlice("features"),
+		Analyst: c.String("analyst"), Purpose: c.String("purpose"), Format: "parquet", Temperature: c.String("temperature"),
+		OpenLedger: openLedger(c), Now: time.Now, Program: programInfo(),
+	}
+	if r.PolicyPath == "" {
+		return nil, usagef("--policy is missing")
+	}
+	if r.Epsilon == "" {
+		return nil, usagef("--epsilon is missing")
+	}
+	if len(r.Features) == 0 {
+		r.Features = nil
+	}
+	if r.Analyst == "" {
+		r.Analyst = defaultAnalyst()
+	}
+	if s := c.String("sampler"); s != "auto" && s != "sgld" {
+		return nil, usagef("unknown sampler %q: this version has sgld", s)
+	}
+	if c.String("noise-sd") != "" {
+		return nil, usagef("--noise-sd is for the linear model")
+	}
+	s := &r.Sampler
+	s.Metric, s.Init = c.String("metric"), c.String("init")
+	var err error
+	if s.Schedule, err = sgld.ParseSchedule(c.String("schedule")); err != nil {
+		return nil, err
+	}
+	if r.Temperature != "auto" {
+		if s.Temperature, err = number(c, "temperature"); err != nil {
+			return nil, err
+		}
+	}
+	sd, ok := strings.CutPrefix(c.String("prior"), "normal:")
+	if !ok || !plainNumber.MatchString(sd) {
+		return nil, usagef("--prior %q: use normal:SD with a positive number", c.String("prior"))
+	}
+	if s.PriorSD, err = strconv.ParseFloat(sd, 64); err != nil || s.PriorSD < 1e-6 || s.PriorSD > 1e6 {
+		return nil, usagef("--prior: the standard deviation must lie between 1e-6 and 1e6")
+	}
+	for name, p := range map[string]**float64{"clip": &s.Clip, "sampling-rate": &s.Rate, "step-size": &s.StepSize, "noise-multiplier": &s.NoiseMultiplier} {
+		if *p, err = number(c, name); err != nil {
+			return nil, err
+		}
+	}
+	if s.Steps, err = count(c, "steps"); err != nil {
+		return nil, err
+	}
+	warmup, err := number(c, "warmup")
+	if err != nil {
+		return nil, err
+	}
+	if warmup != nil {
+		s.Warmup = *warmup
+	}
+	for name, p := range map[string]*int{"draws": &s.Draws, "chains": &s.Chains} {
+		n, err := count(c, name)
+		if err != nil {
+			return nil, err
+		}
+		if n != nil {
+			*p = int(min(*n, math.MaxInt32))
+		}
+	}
+	thin, err := count(c, "thin")
+	if err != nil {
+		return nil, err
+	}
+	if thin != nil {
+		if *thin == 0 {
+			return nil, usagef("--thin must be at least 1")
+		}
+		s.Thin = *thin
+	}
+	return r, nil
+}
+
+// guaranteeText prints what run and plan share.
+func guaranteeText(w io.Writer, r *job.Report) {
+	g := r.Guarantee
+	fmt.Fprintf(w, "guarantee  ε = %s, δ = %s for one %s, %s (%s accountant)\n", short(float64(g.Epsilon)), g.Delta, g.PrivacyUnit, g.Adjacency, g.Accountant)
+	if g.EpsilonByAccountant.GDP != nil && g.Accountant != accountant.MethodGDP {
+		fmt.Fprintf(w, "           exact Gaussian accounting would say ε = %s\n", short(float64(*g.EpsilonByAccountant.GDP)))
+	}
+	b := r.Budget
+	fmt.Fprintf(w, "budget     ε %s of %s before, %s after; %.1f %% used; one more Gaussian run may take ε = %s\n",
+		short(b.EpsilonSpentBefore), b.Epsilon, short(b.EpsilonSpentAfter), 100*b.FractionUsed, short(b.EpsilonRemaining))
+	s := r.Sampler
+	fmt.Fprintf(w, "sampler    %s, %s metric, temperature %s; %d chain(s), %d steps of size %s, noise multiplier %s, clip %s, rate %s\n",
+		s.Model, s.Metric, short(s.EffectiveTemperature), s.Chains, s.Steps, short(s.StepSize), short(s.NoiseMultiplier), short(s.Clip), short(s.SamplingRate))
+}
+
+func planText(w io.Writer, r *job.Report) {
+	guaranteeText(w, r)
+	for _, line := range r.Sampler.Explain {
+		fmt.Fprintf(w, "  %s\n", line)
+	}
+	fmt.Fprintf(w, "time       about %s seconds\n", short(r.Sampler.Seconds))
+	for _, line := range r.Warnings {
+		fmt.Fprintf(w, "warning    %s\n", line)
+	}
+	fmt.Fprintln(w, "nothing was read, reserved or charged")
+}
+
+func runText(w io.Writer, r *job.Report, dir string) {
+	fmt.Fprintf(w, "run        %s released to %s\n", r.RunID, dir)
+	guaranteeText(w, r)
+	t := newTable(w)
+	t.AppendHeader(table.Row{"coefficient", "mean", "sd", "5 %", "50 %", "95 %", "mcse", "R-hat", "ESS bulk", "ESS tail"})
+	for _, p := range r.Diagnostics.Parameters {
+		t.AppendRow(table.Row{p.Name, fixed(p.Mean), fixed(p.SD), fixed(p.Q5), fixed(p.Q50), fixed(p.Q95), fixed(p.MCSE), fmt.Sprintf("%.3f", p.RHat), fmt.Sprintf("%.0f", p.ESSBulk), fmt.Sprintf("%.0f", p.ESSTail)})
+	}
+	t.Render()
+}
+
+func short(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
+
+func fixed(v float64) string { return fmt.Sprintf("%.4f", v) }

@@ -1,0 +1,193 @@
+package sgld
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/privsgld/privsgld/accountant"
+	"github.com/privsgld/privsgld/datasets"
+	"github.com/privsgld/privsgld/privacy"
+)
+
+// Result is what a run releases and what it did. All of it is covered by the
+// events.
+type Result struct {
+	Plan   *Plan // completed with the answers that it bought
+	Draws  Draws
+	Events []accountant.Event
+}
+
+// Event returns everything that ran as one event.
+func (r *Result) Event() accountant.Event { return accountant.Compose(r.Events...).Merge() }
+
+// Progress is told the steps done, of how many. Both are public.
+type Progress func(done, total int64)
+
+// Run buys what the plan buys, runs its chains over the table and returns the
+// draws with the events of what it did. The label names the reservation and
+// separates the random streams of different runs. On an error or a cancelled
+// context it returns no draws; whatever was reserved stays charged.
+func Run(ctx context.Context, p *Plan, t *datasets.Table, label string, progress Progress) (*Result, error) {
+	g, err := newDesign(t.Records(), t.Encoding())
+	if err != nil {
+		return nil, err
+	}
+	var sources []*privacy.Source
+	defer func() {
+		for _, s := range sources {
+			s.Erase()
+		}
+	}()
+	return run(ctx, p, g, func(use string) privacy.Bits {
+		s := privacy.NewSource(label + "/" + use)
+		sources = append(sources, s)
+		return s
+	}, progress)
+}
+
+// run is Run over any generator, for tests with seeds.
+func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.Bits, progress Progress) (*Result, error) {
+	res := &Result{}
+	r := &p.Request
+	if p.CountEpsilon != nil {
+		n, err := privacy.NoisyCount(int64(len(g.unit)), p.CountEpsilon.Float64Down())
+		if err != nil {
+			return nil, err
+		}
+		res.Events = append(res.Events, accountant.Pure(r.Adjacency, *p.CountEpsilon, 1))
+		if p, err = p.WithCount(n); err != nil {
+			return nil, err
+		}
+		r = &p.Request
+	}
+	kappa := 1 / (r.PriorSD * r.PriorSD)
+	var root *mat.Dense
+	var err error
+	switch p.Metric {
+	case MetricBought:
+		norm := gramNorm(len(r.Encoding.Features), g.d)
+		gram, event, err := noisyGram(g, r.Adjacency, norm, p.GramNoiseMultiplier, bits("gram"))
+		if err != nil {
+			return nil, err
+		}
+		res.Events = append(res.Events, event)
+		if root, err = boughtRoot(gram, g.d, p.gramNu, kappa); err != nil {
+			return nil, err
+		}
+		p = p.withBound(rootNormBound(root, r.Encoding))
+	case MetricPublic:
+		if root, err = publicRoot(r.Encoding, p.Units, kappa); err != nil {
+			return nil, err
+		}
+	default:
+		root = identityRoot(g.d)
+	}
+	m, err := newMetric(root, p.Clip)
+	if err != nil {
+		return nil, err
+	}
+	sum, err := newNoisySum(g, r.Adjacency, m.m, p.Clip, p.Rate, bits("steps"))
+	if err != nil {
+		return nil, err
+	}
+	res.Plan = p
+	res.Draws.Names = r.Encoding.Coefficients
+	start := bits("start")
+	for c := range r.Chains {
+		draws, err := runChain(ctx, p, m, sum, start, func(done int64) {
+			if progress != nil {
+				progress(int64(c)*p.Steps+done, int64(r.Chains)*p.Steps)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		res.Draws.Chains = append(res.Draws.Chains, draws)
+	}
+	res.Events = append(res.Events, sum.events()...)
+	return res, nil
+}
+
+// withBound lowers the clipping norm to a bound that no encodable row exceeds,
+// where the plan had room for more, and keeps the noise: the noise multiplier
+// rises, so the steps cost no more than planned.
+func (p *Plan) withBound(bound float64) *Plan {
+	bound *= 1 + 1e-6
+	if bound >= p.Clip {
+		return p
+	}
+	q := *p
+	ratio := p.Clip / bound
+	q.Clip = bound
+	q.NoiseMultiplier *= ratio
+	q.Segments = append([]Segment(nil), p.Segments...)
+	for i := range q.Segments {
+		q.Segments[i].NoiseMultiplier *= ratio
+	}
+	return &q
+}
+
+// progressEvery is the number of steps between two reports: fixed, so that the
+// reports tell no more than the step count.
+const progressEvery = 64
+
+// runChain runs one chain and returns its draws, [iteration][coefficient].
+func runChain(ctx context.Context, p *Plan, m *metric, sum *noisySum, start privacy.Bits, report func(int64)) ([][]float64, error) {
+	d := sum.design.d
+	x := &state{phi: make([]float64, d), theta: make([]float64, d)}
+	kappa := 1 / (p.Request.PriorSD * p.Request.PriorSD)
+	if p.Request.Init == InitPrior {
+		if err := x.fromPrior(m, p.Request.PriorSD, start); err != nil {
+			return nil, err
+		}
+	}
+	noisy := make([]float64, d)
+	draws := make([][]float64, 0, p.Request.Draws)
+	// The last draw is the last iterate; what thinning leaves over is warm-up.
+	first := p.Steps - int64(p.Request.Draws-1)*p.Thin
+	var k int64
+	for _, s := range p.Segments {
+		for range s.Steps {
+			if k%progressEvery == 0 {
+				if err := checkContext(ctx); err != nil {
+					return nil, err
+				}
+				report(k)
+			}
+			k++
+			if err := sum.draw(noisy, x.theta, s.NoiseMultiplier); err != nil {
+				return nil, err
+			}
+			x.step(m, noisy, s.StepSize, p.Rate, kappa)
+			if k >= first && (k-first)%p.Thin == 0 {
+				for _, v := range x.theta {
+					if math.IsNaN(v) || math.IsInf(v, 0) {
+						return nil, errDiverged
+					}
+				}
+				draws = append(draws, append([]float64(nil), x.theta...))
+			}
+		}
+	}
+	report(k)
+	return draws, nil
+}
+
+var errDiverged = fmt.Errorf("the chain left the range of numbers: lower --step-size")
+
+// fromPrior starts at a draw from the prior: public randomness, on a lattice
+// fine enough not to matter.
+func (x *state) fromPrior(m *metric, sd float64, b privacy.Bits) error {
+	spacing := math.Ldexp(1, int(math.Floor(math.Log2(sd)))-40)
+	g, err := privacy.NewGaussian(sd, spacing)
+	if err != nil {
+		return err
+	}
+	for i := range x.theta {
+		x.theta[i] = float64(g.Draw(b)) * spacing
+	}
+	return m.toPhi(x.phi, x.theta)
+}

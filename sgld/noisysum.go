@@ -1,0 +1,144 @@
+package sgld
+
+import (
+	"math"
+
+	"github.com/privsgld/privsgld/accountant"
+	"github.com/privsgld/privsgld/privacy"
+)
+
+// noisySum is the one place where the sampler touches rows: clip, lattice,
+// exact sum, noise. It remembers what it did, and events says so.
+type noisySum struct {
+	design    *design
+	adjacency accountant.Adjacency
+	m         *privacy.Map
+	clip      privacy.Clip
+	factor    []float64
+	rate      float64
+	coin      privacy.Bernoulli
+	bits      privacy.Bits
+	workers   *workers
+
+	noiseOf map[float64]privacy.Gaussian // by noise multiplier: a bounded list
+	ran     map[float64]int64            // steps done with each noise multiplier
+	batch   []uint32
+	noise   []int64
+	sum     []int64
+	image   []int64
+	theta   []float64
+}
+
+func newNoisySum(g *design, adj accountant.Adjacency, m *privacy.Map, clipNorm, rate float64, bits privacy.Bits) (*noisySum, error) {
+	clip, err := privacy.NewClip(clipNorm, m)
+	if err != nil {
+		return nil, err
+	}
+	coin, err := privacy.NewBernoulli(rate)
+	if err != nil {
+		return nil, err
+	}
+	return &noisySum{
+		design: g, adjacency: adj, m: m, clip: clip, factor: g.factors(clip, m), rate: rate, coin: coin, bits: bits,
+		workers: newWorkers(g.d),
+		noiseOf: map[float64]privacy.Gaussian{}, ran: map[float64]int64{},
+		noise: make([]int64, g.d), sum: make([]int64, g.d), image: make([]int64, g.d), theta: make([]float64, g.d+1),
+	}, nil
+}
+
+// draw writes Σ_{i∈B} clip_C(Rᵀ∇ℓᵢ(θ)) + z·C·ξ to dst (length d), a point of
+// the output lattice. The noise is drawn before the batch, in one block, so
+// that the time it takes says nothing about the sum.
+func (s *noisySum) draw(dst, theta []float64, z float64) error {
+	g, ok := s.noiseOf[z]
+	if !ok {
+		var err error
+		// Raised by a few roundings: the noise is never less than z·C.
+		if g, err = privacy.NewGaussian(z*s.clip.Norm()*(1+0x1p-50), s.m.Spacing()); err != nil {
+			return err
+		}
+		s.noiseOf[z] = g
+	}
+	g.Fill(s.noise, s.bits)
+	s.ran[z]++
+	copy(s.theta, theta)
+	full := s.rate == 1
+	if !full {
+		s.batch = s.coin.Sample(s.batch, len(s.design.unit), s.bits)
+	}
+	s.workers.sum(s.sum, s.design, s.theta, s.factor, s.batch, full)
+	s.m.Apply(s.image, s.sum)
+	spacing := s.m.Spacing()
+	for j := range dst {
+		// An integer beyond 2⁵³ is rounded here: post-processing of the answer.
+		dst[j] = float64(s.image[j]+s.noise[j]) * spacing
+	}
+	return nil
+}
+
+// events returns what ran so far: one event for each noise multiplier.
+func (s *noisySum) events() []accountant.Event {
+	var out []accountant.Event
+	for z, n := range s.ran {
+		out = append(out, stepEvent(s.adjacency, s.rate, z, n))
+	}
+	return out
+}
+
+// stepEvent is the event of n steps with one noise multiplier.
+func stepEvent(adj accountant.Adjacency, q, z float64, n int64) accountant.Event {
+	if q == 1 {
+		return accountant.Gaussian(adj, z, n)
+	}
+	return accountant.PoissonGaussian(adj, q, z, n)
+}
+
+// noisyGram returns Σᵢ xᵢxᵢᵀ plus symmetric Gaussian noise of standard deviation
+// z·gramNorm on every entry on and above the diagonal, row-major d×d, and its
+// event. The vector of those entries has 2-norm at most gramNorm.
+func noisyGram(g *design, adj accountant.Adjacency, gramNorm, z float64, bits privacy.Bits) ([]float64, accountant.Event, error) {
+	spacing := 1.0 / privacy.Unit
+	sampler, err := privacy.NewGaussian(z*gramNorm*(1+0x1p-50), spacing)
+	if err != nil {
+		return nil, accountant.Event{}, err
+	}
+	entries := g.d * (g.d + 1) / 2
+	noise := make([]int64, entries)
+	sampler.Fill(noise, bits)
+	row := make([]float64, g.d)
+	sum := make([]int64, entries)
+	for u, m := range g.count {
+		g.dense(row, u)
+		k := 0
+		for i, a := range row {
+			for _, b := range row[i:] {
+				sum[k] += privacy.Round(float64(a*b)) * m
+				k++
+			}
+		}
+	}
+	out := make([]float64, g.d*g.d)
+	k := 0
+	for i := range g.d {
+		for j := i; j < g.d; j++ {
+			v := float64(sum[k]+noise[k]) * spacing
+			out[i*g.d+j], out[j*g.d+i] = v, v
+			k++
+		}
+	}
+	return out, accountant.Gaussian(adj, z, 1), nil
+}
+
+// gramNorm bounds the 2-norm of the entries of xxᵀ on and above the diagonal,
+// rounded to the lattice. With B² the largest ‖x‖² (the intercept, and one for
+// every number, category and boolean),
+//
+//	Σ_{i≤j} (x_i x_j)² = ((Σx²)² + Σx⁴)/2 ≤ (B⁴ + B²)/2,
+//
+// and rounding moves each of the d(d+1)/2 entries by at most half a step (the
+// allowance takes a whole one).
+func gramNorm(features, d int) float64 {
+	b2 := float64(features + 1)
+	entries := float64(d) * float64(d+1) / 2
+	return (math.Sqrt((b2*b2+b2)/2) + math.Sqrt(entries)/privacy.Unit) * (1 + 0x1p-48)
+}

@@ -1,0 +1,646 @@
+package sgld
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+
+	"github.com/privsgld/privsgld/accountant"
+	"github.com/privsgld/privsgld/datasets"
+)
+
+// Conflict is a request that cannot be planned: an unknown name, or settings
+// that exclude each other. Its message names them.
+type Conflict struct{ Message string }
+
+func (c *Conflict) Error() string { return c.Message }
+
+func conflictf(format string, args ...any) error {
+	return &Conflict{Message: fmt.Sprintf(format, args...)}
+}
+
+// Metrics: the coordinates in which a chain runs.
+const (
+	MetricAuto     = "auto"     // the planner chooses
+	MetricIdentity = "identity" // the coefficients themselves
+	MetricPublic   = "public"   // from bounds, levels, prior and the number of units
+	MetricBought   = "bought"   // from a noisy Gram matrix, charged
+)
+
+// Starting points of a chain.
+const (
+	InitZero  = "zero"
+	InitPrior = "prior"
+)
+
+// Request is what a run is planned from: public facts and the user's settings.
+// Nil pointers and zero counts mean "choose".
+type Request struct {
+	Encoding  datasets.Encoding
+	Rows      int64 // public number of units; 0: not public
+	Adjacency accountant.Adjacency
+	Method    accountant.Method // accountant of the job's (ε, δ)
+	Epsilon   float64           // the most that the job may cost, rounded down
+	Delta     float64
+	// CountEpsilon is the ε of a noisy count, bought where Rows is 0; its exact
+	// decimal goes into the event.
+	PriorSD float64
+
+	Temperature     *float64
+	Clip            *float64
+	Rate            *float64
+	Steps           *int64
+	StepSize        *float64
+	NoiseMultiplier *float64
+	Schedule        Schedule
+	Metric          string
+	Init            string
+	Chains, Draws   int // draws per chain
+	Warmup          float64
+	Thin            int64
+}
+
+// Plan is what will run. A plan that buys a count is completed by WithCount.
+type Plan struct {
+	Request         Request
+	Units           float64 // public or noisy number of units that the plan reckons with; 0: unknown
+	Metric          string
+	Clip            float64
+	Rate            float64
+	Steps           int64 // of each chain
+	StepSize        float64
+	NoiseMultiplier float64
+	Temperature     float64 // effective temperature, T = η(zC/q)²/2
+	DiffusionTime   float64 // of each chain: Σ η_k
+	Warmup          int64   // steps dropped at the start of each chain
+	Thin            int64
+	Segments        []Segment
+
+	CountEpsilon        *accountant.Amount // noisy count to buy first
+	GramNoiseMultiplier float64            // noisy Gram matrix to buy; 0: none
+	Explain             []string           // one line a choice
+	Warnings            []string
+
+	gramNu  float64 // spectral norm of the Gram noise, roughly
+	curve   float64 // bound of the curvature in the metric
+	muTotal float64 // full batch: what all Gaussians may take, in Gaussian DP
+	muSteps float64 // what is left of it for the steps
+	relaxed bool    // a direction of unit curvature relaxes in unit time
+}
+
+// Segment is a run of equal steps of each chain.
+type Segment struct {
+	Steps           int64
+	StepSize        float64
+	NoiseMultiplier float64
+}
+
+// Figures of the planner. They are habits, not guarantees: none of them enters
+// the accounting.
+const (
+	gramShare      = 0.1   // of μ² that a Gram matrix may take
+	gramEnough     = 1e-4  // noise per unit below which a Gram matrix needs no more budget
+	gramFraction   = 200   // bought only if its noise is below units/gramFraction
+	countShare     = 0.05  // of ε that a noisy count takes
+	boughtClip     = 2.0   // C over the typical row norm √(d/(n·w)) in a bought metric
+	targetStep     = 0.05  // η·λ that discretisation is held to where compute allows
+	surplusStep    = 0.1   // η·λ where the budget outlasts the compute
+	shortTime      = 500   // relaxation times below which time matters more than bias
+	longTime       = 20000 // relaxation times beyond which more buys nothing
+	honestTime     = 20    // relaxation times that a chain at temperature 1 needs
+	hotTime        = 30    // relaxation times that a hotter chain aims at
+	hottest        = 10.0
+	rowVisits      = 2.4e9 // row evaluations that a planned run aims to stay below
+	leastSteps     = 2000
+	unknownUnits   = 1e4 // assumed where the number of units is neither public nor bought
+	visitSeconds   = 2.2e-8
+	visitSecondsBy = 1.2e-9 // more for each feature
+)
+
+// NewPlan chooses what the request leaves open. Errors: *Conflict for settings
+// that exclude each other or exceed the budget.
+func NewPlan(r Request) (*Plan, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	p := &Plan{Request: r, Units: float64(r.Rows), Rate: 1}
+	if r.Rate != nil {
+		p.Rate = *r.Rate
+	}
+	if r.Rows == 0 {
+		if p.Rate == 1 {
+			share := accountant.AmountDown(r.Epsilon * countShare)
+			p.CountEpsilon = &share
+			p.explain("count: the policy has no public number of rows, so %s of ε buys a noisy count (Laplace)", share)
+		} else {
+			p.Units = unknownUnits
+			p.explain("units: not public and not bought at q < 1, so the plan reckons with %.0f", p.Units)
+		}
+	}
+	if p.CountEpsilon != nil {
+		if p.budget(); p.muTotal == 0 {
+			return nil, conflictf("epsilon is too small for a noisy count and a run: give the policy a public number of rows, or raise --epsilon")
+		}
+		p.Units = unknownUnits
+		if err := p.choose(); err != nil {
+			return nil, err
+		}
+		return p, nil
+	}
+	p.budget()
+	return p, p.choose()
+}
+
+// WithCount completes a plan with the noisy number of units that it bought.
+// Under full batches the accounting lets the rest depend on it: it spends the
+// same μ whatever the answer.
+func (p Plan) WithCount(units int64) (*Plan, error) {
+	p.Units = math.Max(float64(units), 100)
+	p.Explain = append([]string(nil), p.Explain[:1]...)
+	p.Warnings = nil
+	p.budget()
+	return &p, p.choose()
+}
+
+func (r *Request) check() error {
+	switch {
+	case !(r.Epsilon > 0):
+		return conflictf("epsilon must be positive")
+	case !(r.Delta > 0 && r.Delta < 1):
+		return conflictf("delta must lie between 0 and 1")
+	case !(r.PriorSD > 0) || math.IsInf(r.PriorSD, 0):
+		return conflictf("the prior's standard deviation must be positive")
+	case r.Chains < 1 || r.Chains > 1000:
+		return conflictf("chains must lie between 1 and 1000")
+	case r.Draws < 1 || r.Draws > 10_000_000:
+		return conflictf("draws must lie between 1 and 10000000")
+	case !(r.Warmup >= 0 && r.Warmup < 1):
+		return conflictf("warmup is the share of the steps dropped: at least 0 and below 1")
+	case r.Thin < 0:
+		return conflictf("thin must be at least 1")
+	case r.Steps != nil && (*r.Steps < 1 || *r.Steps > 1e9):
+		return conflictf("steps must lie between 1 and 1000000000")
+	case r.Rate != nil && !(*r.Rate > 0 && *r.Rate <= 1):
+		return conflictf("sampling rate must be above 0 and at most 1")
+	}
+	for name, v := range map[string]*float64{"clip": r.Clip, "step size": r.StepSize, "noise multiplier": r.NoiseMultiplier, "temperature": r.Temperature} {
+		if v != nil && !(*v >= 1e-12 && *v <= 1e12) {
+			return conflictf("%s must lie between 1e-12 and 1e12", name)
+		}
+	}
+	if r.Steps != nil && r.Thin > 0 && r.need(r.Thin) > *r.Steps {
+		return conflictf("%d steps with warmup %g and thin %d hold fewer than %d draws: lower --draws, --thin or --warmup, or raise --steps", *r.Steps, r.Warmup, r.Thin, r.Draws)
+	}
+	if r.Steps != nil && r.need(1) > *r.Steps {
+		return conflictf("%d steps with warmup %g hold fewer than %d draws: lower --draws or --warmup, or raise --steps", *r.Steps, r.Warmup, r.Draws)
+	}
+	switch r.Metric {
+	case MetricAuto, MetricIdentity, MetricPublic, MetricBought:
+	default:
+		return conflictf("unknown metric %q: use auto, identity, public or bought", r.Metric)
+	}
+	if r.Init != InitZero && r.Init != InitPrior {
+		return conflictf("unknown start %q: use zero or prior", r.Init)
+	}
+	if r.Metric == MetricBought && r.Rate != nil && *r.Rate < 1 {
+		return conflictf("a bought metric needs full batches: leave out --sampling-rate, or choose another --metric")
+	}
+	if r.Metric == MetricBought && r.byHand() {
+		return conflictf("a bought metric chooses clip, step size and noise multiplier itself: leave those out, or choose another --metric")
+	}
+	return nil
+}
+
+// byHand says whether a setting that lives in the coordinates of the chain was
+// given: then the coordinates are the coefficients themselves.
+func (r *Request) byHand() bool {
+	return r.Clip != nil || r.StepSize != nil || r.NoiseMultiplier != nil
+}
+
+// need returns the steps that hold all draws at that thinning.
+func (r *Request) need(thin int64) int64 {
+	return int64(math.Ceil(float64(r.Draws) * float64(thin) / (1 - r.Warmup) * (1 - 1e-12)))
+}
+
+func (p *Plan) explain(format string, args ...any) {
+	p.Explain = append(p.Explain, fmt.Sprintf(format, args...))
+}
+
+func (p *Plan) warn(format string, args ...any) {
+	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
+}
+
+// sensitivity is that of a full-batch sum in units of C.
+func (p *Plan) sensitivity() float64 {
+	if p.Request.Adjacency == accountant.ReplaceOne {
+		return 2
+	}
+	return 1
+}
+
+// budget sets muTotal: the μ of full-batch Gaussians that fits beside a noisy
+// count, a hair below the limit so that sums of many steps stay within it.
+func (p *Plan) budget() {
+	r := &p.Request
+	if p.CountEpsilon == nil {
+		p.muTotal = accountant.GaussianMu(r.Method, r.Epsilon, r.Delta) * (1 - 1e-9)
+		return
+	}
+	z, err := accountant.CalibrateNoise(r.Method, accountant.Target{Epsilon: r.Epsilon, Delta: r.Delta}, func(z float64) accountant.Event {
+		return accountant.Compose(accountant.Pure(r.Adjacency, *p.CountEpsilon, 1), accountant.Gaussian(r.Adjacency, z, 1))
+	})
+	p.muTotal = 0
+	if err == nil {
+		p.muTotal = p.sensitivity() / z * (1 - 1e-9)
+	}
+}
+
+// choose fills in everything from Units and the budget.
+func (p *Plan) choose() error {
+	r := &p.Request
+	p.chooseMetric()
+	if err := p.chooseClip(); err != nil {
+		return err
+	}
+	if err := p.solve(); err != nil {
+		return err
+	}
+	p.Warmup = int64(math.Ceil(float64(p.Steps) * r.Warmup * (1 - 1e-12)))
+	p.Thin = r.Thin
+	if p.Thin == 0 {
+		p.Thin = max(1, (p.Steps-p.Warmup)/int64(r.Draws))
+	}
+	if p.Warmup+p.Thin*int64(r.Draws) > p.Steps {
+		return conflictf("%d steps with warmup %g and thin %d hold fewer than %d draws: lower --draws, --thin or --warmup", p.Steps, r.Warmup, p.Thin, r.Draws)
+	}
+	if p.Request.Schedule.Alpha > 0 && p.Request.Schedule.Alpha <= 0.5 {
+		p.warn("schedule %s: the squared step sizes do not add up to a finite number (Robbins-Monro), so the last iterates keep a bias; averages converge", r.Schedule)
+	}
+	return nil
+}
+
+func (p *Plan) chooseMetric() {
+	r, mu := &p.Request, p.muTotal
+	p.muSteps = mu
+	p.Metric = r.Metric
+	p.GramNoiseMultiplier = 0
+	d := len(r.Encoding.Coefficients)
+	norm := gramNorm(len(r.Encoding.Features), d)
+	spread := 2 * math.Sqrt(float64(d)) * norm * p.sensitivity() // spectral norm of the noise at μ = 1, roughly
+	muGram := math.Min(mu*math.Sqrt(gramShare), spread/(p.Units*gramEnough))
+	nu := spread / muGram
+	if p.Metric == MetricAuto {
+		switch {
+		case r.byHand():
+			p.Metric = MetricIdentity
+		case p.Rate == 1 && nu <= p.Units/gramFraction:
+			p.Metric = MetricBought
+		default:
+			p.Metric = MetricPublic
+		}
+	}
+	switch p.Metric {
+	case MetricBought:
+		p.GramNoiseMultiplier = p.sensitivity() / muGram
+		p.gramNu = nu
+		p.muSteps = math.Sqrt(mu*mu - muGram*muGram)
+		p.explain("metric: bought; %.2g %% of the budget buys a noisy Gram matrix, after which all directions mix alike", 100*muGram*muGram/(mu*mu))
+	case MetricPublic:
+		p.explain("metric: public; from bounds, levels, prior and %.0f units", p.Units)
+	default:
+		p.explain("metric: identity; clip, step size and noise multiplier are in the coefficients' own units")
+	}
+}
+
+// chooseClip sets C and the bound of the curvature in the chain's coordinates.
+func (p *Plan) chooseClip() error {
+	r := &p.Request
+	d, n := float64(len(r.Encoding.Coefficients)), p.Units
+	kappa := 1 / (r.PriorSD * r.PriorSD)
+	p.relaxed = p.Metric != MetricIdentity
+	switch p.Metric {
+	case MetricBought:
+		p.Clip = boughtClip * math.Sqrt(d/(n*logisticCurvature))
+		p.curve = 1.1
+		// A budget that outlasts the longest useful run buys room instead.
+		if room := p.muSteps / p.sensitivity() * math.Sqrt(2*p.temperatureOr(1)/longTime/float64(r.Chains)); room > p.Clip {
+			p.Clip = room
+		}
+		p.explain("clip: %.4g, twice the typical row norm in the metric, more where the budget has room", p.Clip)
+	case MetricPublic:
+		b2 := publicNorm2(r.Encoding)
+		p.Clip = math.Sqrt(b2/(n*logisticCurvature)) * (1 + 1e-6)
+		p.curve = 1 + b2
+		p.explain("clip: %.4g, the largest row norm in the metric: nothing is clipped", p.Clip)
+	default:
+		b2 := float64(1 + len(r.Encoding.Features))
+		p.Clip = math.Sqrt(b2) * (1 + 1e-6)
+		p.curve = n*logisticCurvature*b2 + kappa
+		p.explain("clip: %.4g", p.Clip)
+	}
+	if r.Clip != nil {
+		p.Clip = *r.Clip
+	}
+	return nil
+}
+
+func (p *Plan) temperatureOr(t float64) float64 {
+	if p.Request.Temperature != nil {
+		return *p.Request.Temperature
+	}
+	return t
+}
+
+// bought returns the events of the answers that the plan buys.
+func (p *Plan) bought() []accountant.Event {
+	var out []accountant.Event
+	if p.CountEpsilon != nil {
+		out = append(out, accountant.Pure(p.Request.Adjacency, *p.CountEpsilon, 1))
+	}
+	if p.GramNoiseMultiplier > 0 {
+		out = append(out, accountant.Gaussian(p.Request.Adjacency, p.GramNoiseMultiplier, 1))
+	}
+	return out
+}
+
+// event returns all events for the schedule's shape at first multiplier z.
+func (p *Plan) event(z float64, steps int64) accountant.Event {
+	events := p.bought()
+	for _, s := range p.Request.Schedule.shape(steps) {
+		events = append(events, stepEvent(p.Request.Adjacency, p.Rate, z*s.ratio, s.steps*int64(p.Request.Chains)))
+	}
+	return accountant.Compose(events...)
+}
+
+// fits says whether the steps fit into the job's (ε, δ) beside what is bought.
+func (p *Plan) fits(z float64, steps int64) (bool, error) {
+	if p.Rate == 1 {
+		// Gaussians add up in μ², and muTotal is what was, or will be, reserved.
+		return p.sensitivity()*math.Sqrt(p.weight(steps)*float64(p.Request.Chains))/z <= p.muSteps, nil
+	}
+	eps, _, err := accountant.Epsilon(p.Request.Method, p.event(z, steps), p.Request.Delta)
+	return err == nil && eps <= p.Request.Epsilon, err
+}
+
+// calibrate returns the smallest first noise multiplier for that many steps.
+func (p *Plan) calibrate(steps int64) (float64, error) {
+	r := &p.Request
+	if p.Rate < 1 {
+		z, err := accountant.CalibrateNoise(r.Method, accountant.Target{Epsilon: r.Epsilon, Delta: r.Delta}, func(z float64) accountant.Event {
+			return p.event(z, steps)
+		})
+		if err != nil {
+			return 0, conflictf("no noise multiplier fits %d steps at sampling rate %g into epsilon", steps, p.Rate)
+		}
+		return z, nil
+	}
+	// Full batch: μ² = M·Σ_k (sensitivity/z_k)², exactly.
+	return p.sensitivity() * math.Sqrt(p.weight(steps)*float64(r.Chains)) / p.muSteps * (1 + 1e-11), nil
+}
+
+// weight returns Σ_k k^−α over the quantised schedule: t = η₁·weight, and
+// Σ_k z_k^−2 = weight/z₁².
+func (p *Plan) weight(steps int64) float64 {
+	var sum float64
+	for _, s := range p.Request.Schedule.shape(steps) {
+		sum += float64(s.steps) / (s.ratio * s.ratio)
+	}
+	return sum
+}
+
+// langevinStep returns η = 2T(q/(zC))²; langevinNoise its inverse in z.
+func (p *Plan) langevinStep(z, t float64) float64 {
+	v := p.Rate / (z * p.Clip)
+	return 2 * t * v * v
+}
+
+func (p *Plan) langevinNoise(eta, t float64) float64 {
+	return p.Rate * math.Sqrt(2*t/eta) / p.Clip
+}
+
+// leastStepsFor is the fewest steps that the planner chooses by itself.
+func (p *Plan) leastStepsFor() int64 {
+	thin := max(p.Request.Thin, 1)
+	return max(leastSteps, p.Request.need(thin)+1)
+}
+
+func (p *Plan) mostSteps() int64 {
+	visits := max(p.Units*p.Rate, 1) * float64(p.Request.Chains)
+	return max(p.leastStepsFor(), int64(math.Min(rowVisits/visits, 1e7)))
+}
+
+// solve chooses among steps, step size, noise multiplier and temperature what
+// the request leaves open.
+func (p *Plan) solve() error {
+	r := &p.Request
+	t := p.temperatureOr(1)
+	switch {
+	case r.NoiseMultiplier != nil:
+		return p.solveNoise(*r.NoiseMultiplier, t)
+	case r.StepSize != nil:
+		return p.solveStep(*r.StepSize, t)
+	case r.Steps != nil:
+		z, err := p.calibrate(*r.Steps)
+		if err != nil {
+			return err
+		}
+		return p.finish(*r.Steps, z, t, true)
+	}
+	steps := p.leastStepsFor()
+	most := p.mostSteps()
+	for range 4 {
+		z, err := p.calibrate(steps)
+		if err != nil {
+			return err
+		}
+		eta := p.langevinStep(z, p.autoTemperature(z, steps, t))
+		want := int64(math.Ceil(float64(steps) * eta * p.curve / p.Rate / targetStep))
+		next := min(max(want, p.leastStepsFor()), most)
+		if next == steps {
+			break
+		}
+		steps = next
+	}
+	z, err := p.calibrate(steps)
+	if err != nil {
+		return err
+	}
+	return p.finish(steps, z, t, true)
+}
+
+// autoTemperature returns the temperature asked, or the one at which the
+// budget's diffusion time mixes a direction of unit curvature.
+func (p *Plan) autoTemperature(z float64, steps int64, asked float64) float64 {
+	if p.Request.Temperature != nil || !p.relaxed {
+		return asked
+	}
+	time := p.langevinStep(z, 1) * p.weight(steps)
+	if time >= honestTime {
+		return 1
+	}
+	return math.Min(math.Max(hotTime/time, 1), hottest)
+}
+
+// finish sets the plan from steps and the smallest lawful z: step sizes beyond
+// the useful or the stable are cut, which raises z and lowers the charge.
+func (p *Plan) finish(steps int64, z, t float64, cut bool) error {
+	t = p.autoTemperature(z, steps, t)
+	eta := p.langevinStep(z, t)
+	if cut {
+		stable := p.Rate / p.curve
+		limit := stable
+		if p.relaxed {
+			w := p.weight(steps)
+			limit = math.Min(limit, math.Min(longTime, math.Max(shortTime, surplusStep*w*p.Rate/p.curve))/w)
+		} else {
+			limit = math.Min(limit, surplusStep*p.Rate/p.curve*math.Max(1, float64(p.mostSteps())/float64(steps)))
+		}
+		if eta > limit {
+			eta = limit
+			z = math.Max(z, p.langevinNoise(eta, t)*(1+1e-12))
+		}
+	}
+	return p.set(steps, z, eta)
+}
+
+// solveNoise plans around a noise multiplier given by hand.
+func (p *Plan) solveNoise(z, t float64) error {
+	r := &p.Request
+	steps := int64(0)
+	if r.Steps != nil {
+		steps = *r.Steps
+		ok, err := p.fits(z, steps)
+		if err != nil {
+			return conflictf("the accountant cannot account for this run: %v", err)
+		}
+		if !ok {
+			return conflictf("noise multiplier %g for %d steps costs more than epsilon %g: raise --noise-multiplier, or lower --steps", z, steps, r.Epsilon)
+		}
+	} else {
+		var err error
+		if steps, err = p.stepsWithin(z); err != nil {
+			return err
+		}
+	}
+	eta := p.langevinStep(z, t)
+	if r.StepSize != nil {
+		eta = *r.StepSize
+		v := z * p.Clip / p.Rate
+		implied := eta * v * v / 2
+		if r.Temperature != nil && math.Abs(implied / *r.Temperature - 1) > 1e-3 {
+			return conflictf("clip, rate, step size and noise multiplier fix the temperature at %.4g, not %g: leave out one of them or --temperature", implied, *r.Temperature)
+		}
+	}
+	return p.set(steps, z, eta)
+}
+
+// solveStep plans around a step size given by hand.
+func (p *Plan) solveStep(eta, t float64) error {
+	r := &p.Request
+	z := p.langevinNoise(eta, t)
+	if r.Steps != nil {
+		ok, err := p.fits(z, *r.Steps)
+		if err != nil {
+			return conflictf("the accountant cannot account for this run: %v", err)
+		}
+		if ok {
+			return p.set(*r.Steps, z, eta)
+		}
+		if r.Temperature != nil {
+			return conflictf("%d steps of size %g at temperature %g cost more than epsilon %g: lower --steps or --step-size, or leave out --temperature", *r.Steps, eta, t, r.Epsilon)
+		}
+		if z, err = p.calibrate(*r.Steps); err != nil {
+			return err
+		}
+		return p.set(*r.Steps, z, eta)
+	}
+	steps, err := p.stepsWithin(z)
+	if err != nil {
+		return err
+	}
+	return p.set(steps, z, eta)
+}
+
+// stepsWithin returns the most steps at first multiplier z that fit, bounded by
+// the compute that the planner allows itself.
+func (p *Plan) stepsWithin(z float64) (int64, error) {
+	least := p.Request.need(max(p.Request.Thin, 1))
+	ok, err := p.fits(z, least)
+	if err != nil {
+		return 0, conflictf("the accountant cannot account for this run: %v", err)
+	}
+	if !ok {
+		return 0, conflictf("the budget does not hold the %d steps that %d draws need at noise multiplier %.4g: lower --draws, or change the settings given by hand", least, p.Request.Draws, z)
+	}
+	lo, hi := least, max(p.mostSteps(), least)
+	if ok, _ := p.fits(z, hi); ok {
+		return hi, nil
+	}
+	for hi-lo > 1 {
+		mid := lo + (hi-lo)/2
+		if ok, _ := p.fits(z, mid); ok {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo, nil
+}
+
+// set writes the solution into the plan.
+func (p *Plan) set(steps int64, z, eta float64) error {
+	p.Steps, p.NoiseMultiplier, p.StepSize = steps, z, eta
+	v := z * p.Clip / p.Rate
+	p.Temperature = eta * v * v / 2
+	p.DiffusionTime = eta * p.weight(steps)
+	p.Segments = nil
+	for _, s := range p.Request.Schedule.shape(steps) {
+		p.Segments = append(p.Segments, Segment{Steps: s.steps, StepSize: eta / (s.ratio * s.ratio), NoiseMultiplier: z * s.ratio})
+	}
+	if x := eta * p.curve; x > 1 {
+		p.warn("step size times the curvature bound is %.2g: above 1 the chain may be unstable; lower --step-size", x)
+	} else if x > 0.5 {
+		p.warn("step size times the curvature bound is %.2g: the fastest directions may come out up to %.0f %% too wide", x, 100*(1/math.Sqrt(1-x/2)-1))
+	}
+	if p.Temperature > 1.001 {
+		p.warn("the budget does not reach temperature 1: the chain runs at temperature %.3g, so the draws' spread is the tempered posterior's, about %.2g times the posterior's; means are not affected to first order", p.Temperature, math.Sqrt(p.Temperature))
+	}
+	if p.Rate < 1 {
+		heat := eta * p.Clip * p.Clip * p.Units * (1 - p.Rate) / (2 * p.Rate)
+		p.warn("mini-batches add heat that the effective temperature leaves out: at most %.3g", heat)
+	}
+	p.explain("steps: %d of size %.4g with noise multiplier %.4g", steps, eta, z)
+	if p.relaxed {
+		p.explain("time: %.4g relaxation times of a direction of unit curvature: about %.3g effective draws, error of a mean about %.2g posterior standard deviations", p.DiffusionTime, p.EffectiveDraws(), p.MeanError())
+	}
+	return nil
+}
+
+// EffectiveDraws is λt/2 for a direction of unit curvature in the metric, over
+// the time after warm-up of all chains.
+func (p *Plan) EffectiveDraws() float64 {
+	return p.DiffusionTime * (1 - p.Request.Warmup) * float64(p.Request.Chains) / 2
+}
+
+// MeanError is the Monte Carlo error of a posterior mean along a direction of
+// unit curvature, in standard deviations of the posterior at temperature 1:
+// √(2T/t).
+func (p *Plan) MeanError() float64 {
+	return math.Sqrt(p.Temperature / p.EffectiveDraws())
+}
+
+// Seconds is a rough estimate of the run's time on this machine.
+func (p *Plan) Seconds() float64 {
+	perVisit := visitSeconds + visitSecondsBy*float64(len(p.Request.Encoding.Features))
+	return float64(p.Steps) * float64(p.Request.Chains) * math.Max(p.Units*p.Rate, 1) * perVisit / float64(runtime.GOMAXPROCS(0))
+}
+
+// Reserve returns the event to reserve before the run: what the plan will do,
+// or, where it buys a count first, everything that it may do.
+func (p *Plan) Reserve() accountant.Event {
+	if p.CountEpsilon == nil {
+		return p.event(p.NoiseMultiplier, p.Steps)
+	}
+	return accountant.Compose(accountant.Pure(p.Request.Adjacency, *p.CountEpsilon, 1),
+		accountant.Gaussian(p.Request.Adjacency, p.sensitivity()/(p.muTotal*(1+1e-10)), 1))
+}

@@ -1,0 +1,131 @@
+package sgld
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/privsgld/privsgld/accountant"
+)
+
+func testRequest(eps float64) Request {
+	return Request{
+		Encoding: testEncoding(), Rows: 100_000, Adjacency: accountant.AddRemove, Method: accountant.MethodRDP,
+		Epsilon: eps, Delta: 1e-6, PriorSD: 1, Metric: MetricAuto, Init: InitZero, Chains: 1, Draws: 1000, Warmup: 0.3,
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// TestPlansStayWithinEpsilon tries the combinations of settings: whatever is
+// planned costs at most ε, the temperature is that of the formula, and the
+// draws fit.
+func TestPlansStayWithinEpsilon(t *testing.T) {
+	planned := 0
+	for _, eps := range []float64{0.05, 1, 8, 1e7} {
+		for _, method := range []accountant.Method{accountant.MethodRDP, accountant.MethodGDP} {
+			for _, adj := range []accountant.Adjacency{accountant.AddRemove, accountant.ReplaceOne} {
+				for i, change := range []func(*Request){
+					func(*Request) {},
+					func(r *Request) { r.Rows = 0 },
+					func(r *Request) { r.Chains = 4 },
+					func(r *Request) { r.Schedule.Alpha = 0.6 },
+					func(r *Request) { r.Steps = ptr[int64](3000) },
+					func(r *Request) { r.Clip = ptr(2.0) },
+					func(r *Request) { r.NoiseMultiplier = ptr(900.0) },
+					func(r *Request) { r.StepSize = ptr(1e-6); r.Steps = ptr[int64](2000) },
+					func(r *Request) { r.Metric = MetricPublic; r.Temperature = ptr(2.0) },
+					func(r *Request) { r.Metric = MetricIdentity; r.Rows = 0 },
+					func(r *Request) { r.Rate = ptr(0.05); r.Steps = ptr[int64](2000) },
+				} {
+					if i == 10 && (method == accountant.MethodGDP || eps > 100) {
+						continue
+					}
+					r := testRequest(eps)
+					r.Method, r.Adjacency = method, adj
+					change(&r)
+					p, err := NewPlan(r)
+					var c *Conflict
+					if errors.As(err, &c) {
+						continue
+					}
+					if err != nil {
+						t.Fatalf("case %d, ε %g: %v", i, eps, err)
+					}
+					planned++
+					checkPlan(t, p, i)
+					if p.CountEpsilon != nil {
+						q, err := p.WithCount(54_321)
+						if err != nil {
+							t.Fatalf("case %d, ε %g after the count: %v", i, eps, err)
+						}
+						checkPlan(t, q, i)
+						full, _ := accountant.RDP(p.Reserve(), 4)
+						used, _ := accountant.RDP(q.event(q.NoiseMultiplier, q.Steps), 4)
+						if used > full {
+							t.Errorf("case %d, ε %g: a plan after its count costs more than was reserved", i, eps)
+						}
+					}
+				}
+			}
+		}
+	}
+	if planned < 120 {
+		t.Errorf("only %d plans were made", planned)
+	}
+}
+
+func checkPlan(t *testing.T, p *Plan, i int) {
+	t.Helper()
+	r := p.Request
+	eps, _, err := accountant.Epsilon(r.Method, p.Reserve(), r.Delta)
+	if err != nil || eps > r.Epsilon {
+		t.Errorf("case %d: the plan costs %g of %g, %v", i, eps, r.Epsilon, err)
+	}
+	v := p.NoiseMultiplier * p.Clip / p.Rate
+	if want := p.StepSize * v * v / 2; math.Abs(p.Temperature/want-1) > 1e-9 {
+		t.Errorf("case %d: temperature %g, want %g", i, p.Temperature, want)
+	}
+	if r.Temperature != nil && math.Abs(p.Temperature / *r.Temperature - 1) > 1e-6 {
+		t.Errorf("case %d: temperature %g, asked %g", i, p.Temperature, *r.Temperature)
+	}
+	var steps int64
+	for _, s := range p.Segments {
+		steps += s.Steps
+	}
+	if steps != p.Steps || p.Warmup+p.Thin*int64(r.Draws) > p.Steps || p.Thin < 1 {
+		t.Errorf("case %d: %d steps in segments of %d, warm-up %d, thin %d, draws %d", i, steps, p.Steps, p.Warmup, p.Thin, r.Draws)
+	}
+}
+
+// TestConflicts: settings that exclude each other are named.
+func TestConflicts(t *testing.T) {
+	for i, change := range []func(*Request){
+		func(r *Request) { r.NoiseMultiplier = ptr(0.5); r.Steps = ptr[int64](5000) },
+		func(r *Request) { r.NoiseMultiplier = ptr(900.0); r.StepSize = ptr(0.1); r.Temperature = ptr(1.0) },
+		func(r *Request) { r.StepSize = ptr(0.5); r.Steps = ptr[int64](5000); r.Temperature = ptr(1.0) },
+		func(r *Request) { r.Steps = ptr[int64](10) },
+		func(r *Request) { r.Steps = ptr[int64](2000); r.Thin = 50 },
+		func(r *Request) { r.Metric = "best" },
+		func(r *Request) { r.Metric = MetricBought; r.Clip = ptr(1.0) },
+		func(r *Request) { r.Init = "mode" },
+		func(r *Request) { r.Epsilon = math.NaN() },
+		func(r *Request) { r.Delta = 1 },
+		func(r *Request) { r.Warmup = 1 },
+		func(r *Request) { r.Rate = ptr(1.5) },
+		func(r *Request) { r.Clip = ptr(math.Inf(1)) },
+		func(r *Request) { r.Draws = 0 },
+	} {
+		r := testRequest(1)
+		change(&r)
+		var c *Conflict
+		if _, err := NewPlan(r); !errors.As(err, &c) || c.Message == "" {
+			t.Errorf("case %d: %v", i, err)
+		}
+	}
+	for _, s := range []string{"poly:0", "poly:2", "poly:x", "cosine", ""} {
+		if _, err := ParseSchedule(s); err == nil {
+			t.Errorf("schedule %q is accepted", s)
+		}
+	}
+}

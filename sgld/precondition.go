@@ -1,0 +1,210 @@
+package sgld
+
+import (
+	"errors"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/privsgld/privsgld/datasets"
+	"github.com/privsgld/privsgld/privacy"
+)
+
+// metric is the public preconditioner P = R Rᵀ, fixed for a run. R is held by
+// the exact linear map of the noisy sum, so that the mechanism and the chain
+// use the very same entries.
+type metric struct {
+	m *privacy.Map // output j, input i: R[i][j]
+}
+
+// root returns R[i][j]: θ_i = Σ_j R[i][j] φ_j.
+func (m *metric) root(i, j int) float64 { return m.m.At(j, i) }
+
+func (m *metric) toTheta(theta, phi []float64) {
+	for i := range theta {
+		var v float64
+		for j, p := range phi {
+			v += m.root(i, j) * p
+		}
+		theta[i] = v
+	}
+}
+
+// toPhi solves Rφ = θ: for a start other than zero.
+func (m *metric) toPhi(phi, theta []float64) error {
+	d := len(theta)
+	r := mat.NewDense(d, d, nil)
+	for i := range d {
+		for j := range d {
+			r.Set(i, j, m.root(i, j))
+		}
+	}
+	var x mat.VecDense
+	if err := x.SolveVec(r, mat.NewVecDense(d, append([]float64(nil), theta...))); err != nil {
+		var cond mat.Condition
+		if !errors.As(err, &cond) {
+			return errMetric
+		}
+	}
+	copy(phi, x.RawVector().Data)
+	return nil
+}
+
+var errMetric = errors.New("the metric is not positive definite")
+
+// newMetric returns the metric with root r (row-major, R[i][j]) for a clipping
+// norm c: the map of the noisy sum applies Rᵀ.
+func newMetric(r *mat.Dense, c float64) (*metric, error) {
+	d, _ := r.Dims()
+	g, err := privacy.Spacing(c)
+	if err != nil {
+		return nil, err
+	}
+	t := make([]float64, d*d)
+	for j := range d {
+		for i := range d {
+			t[j*d+i] = r.At(i, j)
+		}
+	}
+	m, err := privacy.NewMap(t, d, g)
+	if err != nil {
+		return nil, err
+	}
+	return &metric{m: m}, nil
+}
+
+// inverseRoot returns R with R Rᵀ = A⁻¹ for a positive-definite A = L Lᵀ:
+// R = L⁻ᵀ.
+func inverseRoot(a *mat.SymDense) (*mat.Dense, error) {
+	var ch mat.Cholesky
+	if !ch.Factorize(a) {
+		return nil, errMetric
+	}
+	var l mat.TriDense
+	ch.LTo(&l)
+	var inv mat.TriDense
+	if err := inv.InverseTri(&l); err != nil {
+		return nil, errMetric
+	}
+	return mat.DenseCopyOf(inv.T()), nil
+}
+
+// identityRoot is the metric of θ itself.
+func identityRoot(d int) *mat.Dense {
+	r := mat.NewDense(d, d, nil)
+	for i := range d {
+		r.Set(i, i, 1)
+	}
+	return r
+}
+
+// publicGram returns E xxᵀ under the reference law that the encoding implies:
+// independent columns, levels equally likely, numbers uniform on [−1, 1].
+func publicGram(enc datasets.Encoding) *mat.SymDense {
+	d := len(enc.Coefficients)
+	mean := make([]float64, d)
+	mean[0] = 1
+	e := mat.NewSymDense(d, nil)
+	for _, f := range enc.Features {
+		if f.Kind == datasets.Number {
+			e.SetSym(f.Offset, f.Offset, 1.0/3)
+			continue
+		}
+		l := 1 / float64(f.Width+1)
+		for i := f.Offset; i < f.Offset+f.Width; i++ {
+			mean[i] = l
+			for j := i; j < f.Offset+f.Width; j++ {
+				v := -l * l
+				if i == j {
+					v += l
+				}
+				e.SetSym(i, j, v)
+			}
+		}
+	}
+	for i := range d {
+		for j := i; j < d; j++ {
+			e.SetSym(i, j, e.At(i, j)+mean[i]*mean[j])
+		}
+	}
+	return e
+}
+
+// publicNorm2 returns the largest xᵀ(E₀)⁻¹x of an encoded row under the
+// reference law of publicGram: 1 for the intercept, 3 for a number at its
+// bound, L−1 for any level of a category with L levels.
+func publicNorm2(enc datasets.Encoding) float64 {
+	s := 1.0
+	for _, f := range enc.Features {
+		if f.Kind == datasets.Number {
+			s += 3
+		} else {
+			s += float64(f.Width)
+		}
+	}
+	return s
+}
+
+// publicRoot returns the root of P = (n·w·E₀ + κI)⁻¹ with w the curvature
+// bound of the model and κ the prior precision.
+func publicRoot(enc datasets.Encoding, n, priorPrecision float64) (*mat.Dense, error) {
+	return regularisedRoot(publicGram(enc), n*logisticCurvature, priorPrecision)
+}
+
+// boughtRoot returns the root of P = (w·(G₊ + νI) + κI)⁻¹ from a noisy Gram
+// matrix G with noise of spectral norm about ν: G₊ has its negative eigenvalues
+// set to zero, so that G₊ + νI dominates the true Gram matrix but for a tail of
+// the noise. Post-processing of a released answer.
+func boughtRoot(gram []float64, d int, nu, priorPrecision float64) (*mat.Dense, error) {
+	var eig mat.EigenSym
+	if !eig.Factorize(mat.NewSymDense(d, append([]float64(nil), gram...)), true) {
+		return nil, errMetric
+	}
+	var vec mat.Dense
+	eig.VectorsTo(&vec)
+	values := eig.Values(nil)
+	g := mat.NewSymDense(d, nil)
+	for i := range d {
+		for j := i; j < d; j++ {
+			var v float64
+			for k, l := range values {
+				v += vec.At(i, k) * (math.Max(l, 0) + nu) * vec.At(j, k)
+			}
+			g.SetSym(i, j, v)
+		}
+	}
+	return regularisedRoot(g, logisticCurvature, priorPrecision)
+}
+
+func regularisedRoot(e *mat.SymDense, scale, priorPrecision float64) (*mat.Dense, error) {
+	d := e.SymmetricDim()
+	a := mat.NewSymDense(d, nil)
+	for i := range d {
+		for j := i; j < d; j++ {
+			v := scale * e.At(i, j)
+			if i == j {
+				v += priorPrecision
+			}
+			a.SetSym(i, j, v)
+		}
+	}
+	return inverseRoot(a)
+}
+
+// rootNormBound bounds ‖Rᵀx‖ over every encodable row by the triangle
+// inequality: the intercept's row of R, each number's, and the largest of each
+// category's.
+func rootNormBound(r *mat.Dense, enc datasets.Encoding) float64 {
+	norm := func(i int) float64 {
+		return mat.Norm(r.RowView(i), 2)
+	}
+	s := norm(0)
+	for _, f := range enc.Features {
+		var largest float64
+		for i := f.Offset; i < f.Offset+f.Width; i++ {
+			largest = max(largest, norm(i))
+		}
+		s += largest
+	}
+	return s
+}
