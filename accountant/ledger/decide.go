@@ -88,6 +88,7 @@ func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error)
 	if err != nil {
 		return nil, err
 	}
+	after := before
 	if d.refused == "" {
 		event := eventToWire(q.Event.Merge())
 		err := do(entry{Kind: kindReserve, Run: q.RunID, Period: row.Period, Event: &event, Costs: costs,
@@ -95,8 +96,14 @@ func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error)
 		if err != nil {
 			return nil, err
 		}
+		m, err := mechanisms(q.Event)
+		if err != nil {
+			return nil, err
+		}
+		after = before.with(m)
 	}
-	d.snapshot, err = takeSnapshot(s, q.Dataset, row, names, before, q.JobDelta)
+	d.snapshot, err = takeSnapshot(s, q.Dataset, row, names, q.JobDelta)
+	d.snapshot.before, d.snapshot.after = before, after
 	return d, err
 }
 
@@ -139,7 +146,8 @@ func openDataset(s rows, now time.Time, q Request, do func(entry) error) (datase
 
 // openCaps does for caps what openDataset does for the data set. A cap that
 // is registered in the middle of a period starts with all that the analyst
-// was charged in it; one that is registered may not be left out.
+// was charged in it, and keeps that even where a reservation among it ends with
+// less; one that is registered may not be left out.
 func openCaps(s rows, row dataset, q Request, do func(entry) error) error {
 	own := "analyst:" + q.Analyst
 	carried := false
@@ -305,17 +313,6 @@ func snapshotAfter(s rows, reserved, end entry) (snapshot, error) {
 	if err != nil {
 		return snapshot{}, err
 	}
-	before, err := getEvents(s, end.Dataset, row.Period)
-	if err != nil {
-		return snapshot{}, err
-	}
-	if end.Event != nil {
-		m, err := mechanismsOf(end)
-		if err != nil {
-			return snapshot{}, err
-		}
-		before = before.without(m)
-	}
 	delta, err := accountant.ParseAmount(reserved.Reservation.Delta)
 	if err != nil {
 		return snapshot{}, contradiction("a reservation holds no amount")
@@ -324,11 +321,27 @@ func snapshotAfter(s rows, reserved, end entry) (snapshot, error) {
 	for _, w := range reserved.Costs {
 		names = append(names, w.Account)
 	}
-	return takeSnapshot(s, end.Dataset, row, names, before, delta)
+	out, err := takeSnapshot(s, end.Dataset, row, names, delta)
+	if err != nil {
+		return out, err
+	}
+	if out.after, err = getEvents(s, end.Dataset, row.Period); err != nil {
+		return out, err
+	}
+	out.before = out.after
+	if end.Event != nil {
+		m, err := mechanismsOf(end)
+		if err != nil {
+			return out, err
+		}
+		out.before = out.after.without(m)
+	}
+	return out, nil
 }
 
-func takeSnapshot(s rows, name string, row dataset, accounts []string, before events, jobDelta accountant.Amount) (snapshot, error) {
-	out := snapshot{adjacency: row.Registration.Adjacency, jobDelta: jobDelta, period: row.Period, periods: row.Periods, before: before}
+// takeSnapshot is a snapshot but for the events.
+func takeSnapshot(s rows, name string, row dataset, accounts []string, jobDelta accountant.Amount) (snapshot, error) {
+	out := snapshot{adjacency: row.Registration.Adjacency, jobDelta: jobDelta, period: row.Period, periods: row.Periods}
 	for _, n := range accounts {
 		a, err := getAccount(s, name, row, n)
 		if err != nil {
@@ -336,7 +349,5 @@ func takeSnapshot(s rows, name string, row dataset, accounts []string, before ev
 		}
 		out.accounts = append(out.accounts, a)
 	}
-	var err error
-	out.after, err = getEvents(s, name, row.Period)
-	return out, err
+	return out, nil
 }

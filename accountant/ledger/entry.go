@@ -140,7 +140,7 @@ func decodeEntry(data []byte) (entry, error) {
 
 func (e entry) time() (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, e.Time)
-	if err != nil {
+	if err != nil || t.UTC().Format(time.RFC3339) != e.Time {
 		return t, fmt.Errorf("%w: an entry's time is none", ErrCorrupt)
 	}
 	return t, nil

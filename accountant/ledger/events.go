@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sort"
 
 	"github.com/gowebpki/jcs"
@@ -38,6 +39,15 @@ func mechanisms(e accountant.Event) (events, error) {
 		out[string(key)] += count
 	}
 	return out, nil
+}
+
+// with returns the counts of both.
+func (m events) with(other events) events {
+	out := maps.Clone(m)
+	for k, n := range other {
+		out[k] += n
+	}
+	return out
 }
 
 // without returns the counts with other's taken out.

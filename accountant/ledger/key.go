@@ -25,7 +25,8 @@ func keyPath(stateDir, verifier string) (string, error) {
 }
 
 // createKey makes a job key, durable and owner-only before it returns. It
-// never replaces a file.
+// never replaces a file. A key whose ledger was not made after all (a crash, a
+// full disk) stays, and is nobody's.
 func createKey(stateDir string) (verifier string, err error) {
 	secret, verifier, err := note.GenerateKey(rand.Reader, keyName)
 	if err != nil {
@@ -58,13 +59,6 @@ func createKey(stateDir string) (verifier string, err error) {
 		return "", fmt.Errorf("%w: the job key cannot be written in %s: %v", ErrUnavailable, folder, reason(err))
 	}
 	return verifier, syncFolder(folder)
-}
-
-// removeKey removes the key of a ledger that was not made after all.
-func removeKey(stateDir, verifier string) {
-	if path, err := keyPath(stateDir, verifier); err == nil {
-		os.Remove(path)
-	}
 }
 
 // loadKey reads the job key that belongs to a verifier.

@@ -118,11 +118,6 @@ func (l *Ledger) identify(ctx context.Context, stateDir string) error {
 		})
 	}
 	if err != nil {
-		if made != "" && ctx.Err() != nil {
-			// The commit may stand only where it was tried, which a cancelled
-			// context prevents: the key is nobody's.
-			removeKey(stateDir, made)
-		}
 		return err
 	}
 	l.created = made != ""

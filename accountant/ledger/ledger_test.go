@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,9 +84,14 @@ func mustRefuse(t testing.TB, l *Ledger, q Request) *Refused {
 // One run of ε = 1 after another, until refused: as many as an independent
 // sum of the losses at the fixed order allows.
 func TestRunsThatFit(t *testing.T) {
-	for _, method := range []accountant.Method{accountant.MethodRDP, accountant.MethodGDP} {
+	for _, c := range []struct {
+		method accountant.Method
+		adj    accountant.Adjacency
+	}{{accountant.MethodRDP, accountant.AddRemove}, {accountant.MethodGDP, accountant.AddRemove}, {accountant.MethodRDP, accountant.ReplaceOne}} {
+		method := c.method
 		l := openIn(t, t.TempDir(), startClock())
 		reg := testRegistration(testTerms(method, "3", "1e-6"))
+		reg.Adjacency = c.adj
 		n := 0
 		last := 0.0
 		for ; ; n++ {
@@ -408,4 +415,65 @@ func TestSign(t *testing.T) {
 	if _, _, err := l.Sign([]byte(text + "\n")); !errors.Is(err, ErrUsage) {
 		t.Errorf("a checkpoint was signed: %v", err)
 	}
+}
+
+// Goroutines of one process share the ledger as processes do.
+func TestGoroutinesShareABudget(t *testing.T) {
+	l := openIn(t, t.TempDir(), startClock())
+	reg := testRegistration(testTerms(accountant.MethodRDP, "1", "1e-6"))
+	var granted atomic.Int64
+	var wait sync.WaitGroup
+	for g := range 6 {
+		wait.Go(func() {
+			for i := range 5 {
+				_, err := l.Reserve(ctx, gaussianRun(fmt.Sprint(g, " ", i), reg, "0.25"))
+				var refused *Refused
+				if err == nil {
+					granted.Add(1)
+				} else if !errors.As(err, &refused) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	f, err := accountant.NewFilter(reg.Terms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mu := accountant.GaussianMu(accountant.MethodRDP, 0.25, 1e-6)
+	if want := int64(f.Limit() / (f.Terms().Order * mu * mu / 2)); granted.Load() != want {
+		t.Errorf("%d were granted, the sum allows %d", granted.Load(), want)
+	}
+}
+
+// What a full disk does to a transaction, SQLite does at a page limit: the
+// request fails, and nothing of it is there.
+func TestNoRoom(t *testing.T) {
+	l := openIn(t, t.TempDir(), startClock())
+	reg := testRegistration(testTerms(accountant.MethodRDP, "3", "1e-6"))
+	mustReserve(t, l, gaussianRun("first", reg, "0.1"))
+	db := l.store.(*sqliteStore).db
+	var pages int
+	if err := db.QueryRow("PRAGMA page_count").Scan(&pages); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(fmt.Sprint("PRAGMA max_page_count = ", pages)); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	n := 0
+	for ; err == nil && n < 100; n++ {
+		q := gaussianRun(fmt.Sprint("run ", n), reg, "0.01")
+		q.Purpose = strings.Repeat("p", 900)
+		_, err = l.Reserve(ctx, q)
+	}
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "no room") {
+		t.Fatal(err)
+	}
+	mustVerify(t, l)
+	if _, err := db.Exec("PRAGMA max_page_count = 1000000"); err != nil {
+		t.Fatal(err)
+	}
+	mustReserve(t, l, gaussianRun(fmt.Sprint("run ", n-1), reg, "0.01")) // its name was not used up
 }

@@ -28,5 +28,6 @@
 //
 // What it does not promise: a folder that something else fills between
 // PrepareOutput and Release is left alone, and the job ends in [ErrOutput] with
-// its charge.
+// its charge. A killed process may leave an owner-only folder .privsgld-…
+// beside the output; nothing reads it, and it may be removed.
 package gate
