@@ -10,8 +10,14 @@ import (
 // limitSelf limits this process before its first byte of data. RLIMIT_DATA and
 // not RLIMIT_AS: Go's runtime maps far more than it uses.
 func limitSelf(memory int64) error {
-	limit := &unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)}
-	if err := unix.Setrlimit(unix.RLIMIT_DATA, limit); err != nil {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_DATA, &limit); err != nil {
+		return err
+	}
+	// A lower limit that was set from outside stays: it may not be raised.
+	limit.Max = min(limit.Max, uint64(memory))
+	limit.Cur = limit.Max
+	if err := unix.Setrlimit(unix.RLIMIT_DATA, &limit); err != nil {
 		return err
 	}
 	return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
