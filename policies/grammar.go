@@ -25,7 +25,7 @@ type shape struct {
 
 	text   textRule // text, keys of a table
 	oneOf  []string // text: the words allowed
-	range_ numRange // amount, decimal, whole
+	limits numRange // amount, decimal, whole
 
 	item   *shape // list, table
 	least  int    // list, table: number of items
@@ -93,8 +93,8 @@ const (
 )
 
 var (
-	epsilonShape = &shape{kind: amountShape, range_: numRange{least: minEpsilon, most: maxEpsilon}}
-	deltaShape   = &shape{kind: amountShape, range_: numRange{least: leastDelta, below: "1"}}
+	epsilonShape = &shape{kind: amountShape, limits: numRange{least: minEpsilon, most: maxEpsilon}}
+	deltaShape   = &shape{kind: amountShape, limits: numRange{least: leastDelta, below: "1"}}
 	nameShape    = &shape{kind: textShape, text: nameRule}
 	columnShape  = &shape{kind: textShape, text: columnRule}
 	wordShape    = &shape{kind: textShape, text: plainRule}
@@ -135,11 +135,11 @@ var datasetShape = &shape{kind: objectShape, fields: []field{
 			oneOf(string(UnitRow)),
 			{kind: objectShape, fields: []field{
 				{key: "entity", value: columnShape, required: true, doc: "the column with the entity's key"},
-				{key: "maxRows", value: &shape{kind: wholeShape, range_: numRange{least: "1", most: "1000000"}}, required: true, doc: "the most rows of one entity that are used"},
+				{key: "maxRows", value: &shape{kind: wholeShape, limits: numRange{least: "1", most: "1000000"}}, required: true, doc: "the most rows of one entity that are used"},
 			}},
 		}}},
 	{key: "adjacency", value: oneOf(adjacency...), required: true, doc: "the neighbouring relation"},
-	{key: "rows", value: &shape{kind: wholeShape, range_: numRange{least: "1", most: maxWhole}}, doc: "number of privacy units, only where it is public knowledge"},
+	{key: "rows", value: &shape{kind: wholeShape, limits: numRange{least: "1", most: maxWhole}}, doc: "number of privacy units, only where it is public knowledge"},
 	{key: "target", doc: "the column that a model predicts", value: &shape{kind: objectShape, fields: []field{
 		{key: "column", value: columnShape, required: true},
 		{key: "positive", doc: "the level that counts as 1, for a binary target",
@@ -184,10 +184,10 @@ var budgetShape = &shape{kind: objectShape, fields: []field{
 	{key: "epsilon", value: epsilonShape, required: true},
 	{key: "delta", value: deltaShape, required: true},
 	{key: "accountant", value: oneOf(filters...), fallback: "rdp", doc: "the filter that decides; it never changes"},
-	{key: "order", value: &shape{kind: decimalShape, range_: numRange{above: "1", most: maxOrder}}, doc: "order of the rdp filter; left out: the best for Gaussian-like use of the whole budget"},
+	{key: "order", value: &shape{kind: decimalShape, limits: numRange{above: "1", most: maxOrder}}, doc: "order of the rdp filter; left out: the best for Gaussian-like use of the whole budget"},
 	{key: "perJob", value: capShape, doc: "the most that one job may cost"},
-	{key: "approximateDelta", value: &shape{kind: amountShape, range_: numRange{below: "1"}}, fallback: 0, doc: "the share of delta for approximate events; 0: they are refused"},
-	{key: "pureEpsilon", value: &shape{kind: amountShape, range_: numRange{most: maxEpsilon}}, fallback: 0, doc: "the share of epsilon for pure events, added up plainly; 0: they go through the filter"},
+	{key: "approximateDelta", value: &shape{kind: amountShape, limits: numRange{below: "1"}}, fallback: 0, doc: "the share of delta for approximate events; 0: they are refused"},
+	{key: "pureEpsilon", value: &shape{kind: amountShape, limits: numRange{most: maxEpsilon}}, fallback: 0, doc: "the share of epsilon for pure events, added up plainly; 0: they go through the filter"},
 	{key: "analysts", value: &shape{kind: tableShape, text: nameRule, item: capShape, most: maxListed}, doc: "caps by analyst; \"*\": each other analyst separately"},
 	{key: "renews", value: oneOf(renewals...), fallback: "never", doc: "when a new period with a fresh budget begins"},
 }}

@@ -315,7 +315,7 @@ func checkNumber(n *node, s *shape, name string) *fault {
 			return faultAt(n, "%s: %s is too large for a float64", name, quote(n.text))
 		}
 	}
-	r := s.range_
+	r := s.limits
 	below := func(bound string) bool {
 		return bound != "" && (negative || a.Cmp(accountant.MustAmount(bound)) < 0)
 	}

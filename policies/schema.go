@@ -82,8 +82,8 @@ func numberSchema(s *shape, kind string) map[string]any {
 		m["minimum"] = 0
 	}
 	for key, bound := range map[string]string{
-		"minimum": s.range_.least, "exclusiveMinimum": s.range_.above,
-		"maximum": s.range_.most, "exclusiveMaximum": s.range_.below,
+		"minimum": s.limits.least, "exclusiveMinimum": s.limits.above,
+		"maximum": s.limits.most, "exclusiveMaximum": s.limits.below,
 	} {
 		if bound != "" {
 			m[key] = json.Number(bound)

@@ -111,24 +111,19 @@ func (c Cap) entry() string {
 }
 
 func (a Allow) show(line func(string, ...any)) {
-	lists := []struct {
-		key    string
-		values []string
-	}{{"models", a.Models}, {"queries", a.Queries}, {"analysts", a.Analysts}, {"purposes", a.Purposes}}
-	if !slices.ContainsFunc(lists, func(l struct {
-		key    string
-		values []string
-	}) bool {
-		return l.values != nil
-	}) {
+	if a.Models == nil && a.Queries == nil && a.Analysts == nil && a.Purposes == nil {
 		return
 	}
 	line("allow:")
-	for _, l := range lists {
-		if l.values != nil {
-			line("  %s: %s", l.key, yamlTexts(l.values))
+	list := func(key string, values []string) {
+		if values != nil {
+			line("  %s: %s", key, yamlTexts(values))
 		}
 	}
+	list("models", a.Models)
+	list("queries", a.Queries)
+	list("analysts", a.Analysts)
+	list("purposes", a.Purposes)
 }
 
 // yamlText returns text in double quotes; what JSON writes is YAML as well.
