@@ -179,9 +179,9 @@ func grid(s sampledSteps, alpha float64) (low, high, step float64) {
 // with 1+w = P/Q and E_Q[w] = 0. The integrand is analytic within |Im x| < πz²,
 // so a uniform grid converges geometrically: with this step to 10⁻¹³.
 func quadratureRDP(s sampledSteps, alpha float64) float64 {
-	low, high, step := grid(s, alpha)
+	low, high, _ := grid(s, alpha)
 	n := int(quadraturePoints(s, alpha))
-	step = (high - low) / float64(n-1)
+	step := (high - low) / float64(n-1)
 	spread := 2 * s.z * s.z
 	norm := math.Log(step/s.z) - math.Log(2*math.Pi)/2
 	acc := make(logSum, 0, n)
