@@ -100,7 +100,11 @@ func (l *Ledger) identify(ctx context.Context, stateDir string) error {
 			if l.id, stored, err = t.Get(verifierKey); err != nil || stored {
 				return err // another process was faster
 			}
-			if n, err := t.Size(); err != nil || n != 0 {
+			n, err := t.Size()
+			if err != nil {
+				return err
+			}
+			if n != 0 {
 				return contradiction("it has entries and no name")
 			}
 			if made, err = createKey(stateDir); err != nil {
