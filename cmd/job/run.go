@@ -115,7 +115,7 @@ func (r *Run) Do(ctx context.Context) (*Report, error) {
 
 // prepare reads the policy, approves the request against it and plans.
 func (r *Run) prepare(ctx context.Context) (*prepared, error) {
-	policy, err := policies.Load(r.PolicyPath)
+	policy, err := LoadPolicy(r.PolicyPath)
 	if err != nil {
 		return nil, err
 	}

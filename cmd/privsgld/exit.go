@@ -53,6 +53,7 @@ func classify(err error) failure {
 		jobUsage *job.UsageError
 		conflict *sgld.Conflict
 		policy   *policies.Error
+		unread   *job.UnreadablePolicy
 		forbid   *policies.Refusal
 		refusal  *job.Refusal
 		mismatch *ledger.Mismatch
@@ -73,6 +74,8 @@ func classify(err error) failure {
 		return failure{exit: exitUsage, code: "usage", message: err.Error()}
 	case errors.As(err, &policy):
 		return failure{exit: exitUsage, code: "invalid_policy", message: policy.Error()}
+	case errors.As(err, &unread):
+		return failure{exit: exitUsage, code: "invalid_policy", message: unread.Message, hint: "name a policy file with --policy"}
 	case errors.As(err, &refusal):
 		return failure{exit: exitBudget, code: "budget_exhausted", message: refusal.Message, hint: refusal.Hint, refusal: refusal}
 	case errors.As(err, &forbid):

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/privsgld/privsgld/cmd/job"
 	"github.com/privsgld/privsgld/policies"
 )
 
@@ -72,7 +73,7 @@ func loadPolicy(c *cli.Context) (*policies.Policy, error) {
 	if path == "" {
 		return nil, usagef("name a policy file")
 	}
-	return policies.Load(path)
+	return job.LoadPolicy(path)
 }
 
 func policyInit(c *cli.Context) error {

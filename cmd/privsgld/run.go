@@ -87,6 +87,9 @@ func planCommand() *cli.Command {
 	}
 }
 
+// leastMemory is the least that the decoder starts with.
+const leastMemory = 256 << 20
+
 func runAction(c *cli.Context) error {
 	r, err := newRun(c)
 	if err != nil {
@@ -100,6 +103,9 @@ func runAction(c *cli.Context) error {
 	if r.Memory, err = bytesOf(c, "memory"); err != nil {
 		return err
 	}
+	if r.Memory > 0 && r.Memory < leastMemory {
+		return usagef("--memory is too small to decode a table: give at least 256MiB")
+	}
 	if c.Bool("dry-run") {
 		report, err := r.Plan(c.Context)
 		if err != nil {
@@ -108,7 +114,6 @@ func runAction(c *cli.Context) error {
 		return render(c, report, func(w io.Writer) { planText(w, report) })
 	}
 	bar := newProgress(c)
-	r.Sampler.Thin = max(r.Sampler.Thin, 0)
 	r.Progress = bar.update
 	report, err := r.Do(c.Context)
 	bar.done()

@@ -1,0 +1,9 @@
+//go:build slow && !soak
+
+package main
+
+// kills is the number of runs that TestKill kills.
+const kills = 150
+
+// fertilityRuns is the number of runs that are compared with the posterior.
+const fertilityRuns = 2

@@ -1,0 +1,9 @@
+//go:build soak
+
+package main
+
+// kills is the number of runs that TestKill kills.
+const kills = 1000
+
+// fertilityRuns is the number of runs that are compared with the posterior.
+const fertilityRuns = 5
