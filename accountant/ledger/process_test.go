@@ -261,3 +261,29 @@ func TestLockedLedger(t *testing.T) {
 	}
 	mustReserve(t, patient, gaussianRun("d", reg, "0.1"))
 }
+
+// While a commit has the file to itself, even opening it has to wait.
+func TestOpeningWaits(t *testing.T) {
+	dir := t.TempDir()
+	holder := openIn(t, dir, startClock())
+	mustReserve(t, holder, gaussianRun("a", sharedRegistration(), "0.1"))
+	conn, err := holder.store.(*sqliteStore).db.Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(ctx, Options{StateDir: dir, Timeout: 300 * time.Millisecond}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "locked") {
+		t.Errorf("an impatient opening: %v", err)
+	}
+	time.AfterFunc(400*time.Millisecond, func() {
+		rollback(conn)
+		conn.Close()
+	})
+	l, err := Open(ctx, Options{StateDir: dir, Timeout: 30 * time.Second})
+	if err != nil {
+		t.Fatalf("a patient opening: %v", err)
+	}
+	l.Close()
+}

@@ -230,20 +230,11 @@ func (s *sqliteStore) Close() error {
 func (s *sqliteStore) run(ctx context.Context, begin string, fn func(*sqliteTx) error) error {
 	waiting, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	conn, err := s.db.Conn(waiting)
-	if err != nil {
-		return s.mapped(ctx, err)
-	}
-	defer conn.Close()
+	var conn *sql.Conn
 	for {
-		_, err = conn.ExecContext(waiting, begin)
-		if err == nil {
-			// A deferred transaction takes its lock with the first read.
-			var n int64
-			if err = conn.QueryRowContext(waiting, "SELECT count(*) FROM sqlite_schema").Scan(&n); err == nil {
-				break
-			}
-			rollback(conn)
+		var err error
+		if conn, err = s.begin(waiting, begin); err == nil {
+			break
 		}
 		if !busy(err) {
 			return s.mapped(ctx, err)
@@ -255,6 +246,7 @@ func (s *sqliteStore) run(ctx context.Context, begin string, fn func(*sqliteTx) 
 			return err
 		}
 	}
+	defer conn.Close()
 	s.hook("begun")
 
 	done := false
@@ -274,7 +266,8 @@ func (s *sqliteStore) run(ctx context.Context, begin string, fn func(*sqliteTx) 
 	waiting, cancel = context.WithTimeout(uncancelled, s.timeout)
 	defer cancel()
 	for {
-		if _, err = conn.ExecContext(uncancelled, "COMMIT"); err == nil {
+		_, err := conn.ExecContext(uncancelled, "COMMIT")
+		if err == nil {
 			break
 		}
 		if !busy(err) {
@@ -287,6 +280,25 @@ func (s *sqliteStore) run(ctx context.Context, begin string, fn func(*sqliteTx) 
 	done = true
 	s.hook("committed")
 	return nil
+}
+
+// begin tries once to begin a transaction that holds its lock. A new
+// connection reads the file for its settings, and may find it locked as well.
+func (s *sqliteStore) begin(ctx context.Context, begin string) (*sql.Conn, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = conn.ExecContext(ctx, begin); err == nil {
+		// A deferred transaction takes its lock with the first read.
+		var n int64
+		if err = conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&n); err == nil {
+			return conn, nil
+		}
+		rollback(conn)
+	}
+	conn.Close()
+	return nil, err
 }
 
 func rollback(conn *sql.Conn) {
