@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/privsgld/privsgld/accountant"
 )
@@ -135,13 +136,15 @@ func grantable(accounts []account, adj accountant.Adjacency, delta accountant.Am
 		if math.IsInf(eps, 1) || eps < leastEpsilon {
 			return 0, nil
 		}
-		eps = accountant.AmountDown(eps).Float64Down()
+		amount := accountant.AmountDown(eps)
+		eps = amount.Float64Down() // what a job that asks for this decimal is planned with
 		ok, err := admitsGaussian(accounts, adj, accountant.GaussianMu(method, eps, d))
 		if err != nil {
 			return 0, err
 		}
 		if ok {
-			return eps, nil
+			// The nearest double, whose shortest text is the decimal itself.
+			return strconv.ParseFloat(amount.String(), 64)
 		}
 		eps *= 1 - 2e-6
 	}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -24,7 +25,7 @@ func (d *decision) result() (Budget, error) {
 	}
 	reason := d.refused
 	if b.GrantableEpsilon > 0 {
-		reason += fmt.Sprintf("; epsilon %s would still be granted", accountant.AmountDown(b.GrantableEpsilon))
+		reason += fmt.Sprintf("; epsilon %s would still be granted", strconv.FormatFloat(b.GrantableEpsilon, 'g', -1, 64))
 	} else {
 		reason += "; no run would be granted any more"
 		if b.Period != "always" {

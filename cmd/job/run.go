@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/privsgld/privsgld/accountant"
@@ -289,7 +290,10 @@ func (p *prepared) capRefusal(err error) error {
 // underJobCap lowers what the filters would grant to the policy's per-job cap.
 func (p *prepared) underJobCap(eps float64) float64 {
 	if c := p.policy.Budget.PerJob; c != nil {
-		eps = min(eps, c.Epsilon.Float64Down())
+		limit, err := strconv.ParseFloat(c.Epsilon.String(), 64) // nearest: its shortest text is the decimal
+		if err == nil {
+			eps = min(eps, limit)
+		}
 	}
 	return eps
 }
@@ -302,7 +306,7 @@ func (p *prepared) refusal(err error) error {
 	}
 	out := &Refusal{Message: refused.Reason, Requested: p.epsilon.String(), Budget: &refused.Budget, Grantable: p.underJobCap(refused.GrantableEpsilon)}
 	if out.Grantable > 0 {
-		out.Hint = fmt.Sprintf("at most --epsilon %s would still be granted", accountant.AmountDown(out.Grantable))
+		out.Hint = fmt.Sprintf("ask for at most --epsilon %s", strconv.FormatFloat(out.Grantable, 'g', -1, 64))
 	} else {
 		out.Hint = "nothing more can be granted"
 	}

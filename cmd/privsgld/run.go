@@ -227,7 +227,7 @@ func planText(w io.Writer, r *job.Report) {
 	for _, line := range r.Sampler.Explain {
 		fmt.Fprintf(w, "  %s\n", line)
 	}
-	fmt.Fprintf(w, "time       about %s seconds\n", short(r.Sampler.Seconds))
+	fmt.Fprintf(w, "time       at most about %s seconds on this machine\n", short(r.Sampler.Seconds))
 	for _, line := range r.Warnings {
 		fmt.Fprintf(w, "warning    %s\n", line)
 	}

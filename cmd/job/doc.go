@@ -1,0 +1,77 @@
+// Package job holds the order of a run, written once, and is the library call
+// for other Go programs: plan, reserve, permit, open, compute, settle, release.
+//
+// # The guarantee
+//
+// Theorem. Fix a data set's name, its policy's terms (ε, δ), privacy unit row,
+// neighbouring relation and accountant. Let an analyst choose runs one after
+// another, also several at a time, each after seeing all earlier releases and
+// refusals, and let every run be charged to one ledger in one budget period.
+// Then all that the analyst is given, seen as a function of the rows, is
+// (ε, δ)-differentially private, under the assumptions that the reports list.
+//
+// # Proof, in the order of the code
+//
+//  1. Contribution map. A row enters only through its encoding, a function of
+//     the row and of public facts (datasets.Bind; values that are no numbers or
+//     no levels go to the policy's default), and through v = Round(c·x) with
+//     |c| at most the row's clip factor. By the proof at privacy.Clip the image
+//     of v under the exact map M has norm at most C − √d·g. Guarded by
+//     TestContributionNorm in privacy and TestSumSensitivity in sgld, both in
+//     exact rational arithmetic.
+//  2. Exact sum. Contributions are integers and their number is below 2³¹, so
+//     sums in int64 neither round nor overflow, in any order and with any number
+//     of workers; rows that are equal after encoding may be stored once. M is
+//     applied in 128-bit integers and rounded once to the lattice gℤᵈ, which
+//     moves each of two neighbouring images by at most g/2 a coordinate. So the
+//     sums of neighbours under add-remove differ by at most C, under replace-one
+//     by at most 2C. Guarded by TestSumSameBits, TestMapIsExact. The Gram matrix
+//     is such a sum with C from gramNorm; a count has sensitivity 1.
+//  3. Rounded noise. privacy.Gaussian returns the rounding to the lattice of a
+//     real N(0, (zC)²) variate, exactly. Sum and lattice point: the answer is the
+//     rounding of the real Gaussian mechanism's answer, post-processing of it.
+//     With q < 1 every row joins the batch by a coin of probability exactly q
+//     (privacy.Bernoulli), independent of the others and of the noise: the
+//     Poisson-subsampled Gaussian mechanism. Guarded by TestGaussianCells,
+//     TestRoundAgreesWithWide, TestBernoulliExact. (A count goes through the
+//     Google library's Laplace mechanism: pure ε, as documented there.)
+//  4. Event. The sampler returns events of what it ran, counted where the noise
+//     is drawn (noisySum.draw). Guarded by TestEventsAreWhatRan.
+//  5. Post-processing inside a run. Iterates, the metric and the clipping norm
+//     are functions of earlier noisy answers, of public facts and of randomness
+//     that is independent of the rows (the start of a chain). So each answer is
+//     an adaptively chosen mechanism that, given what came before, is of the
+//     kind and noise multiplier of its event, whatever metric and C were chosen:
+//     multipliers are relative to C. Where a full-batch plan lets the number of
+//     steps and the noise multiplier depend on a bought count or Gram matrix, the
+//     sum of its costs is bounded by the reserved amount in every branch
+//     (TestBoughtPlan, TestPlansStayWithinEpsilon), which is what a filter needs.
+//     With q < 1 they are fixed before the first answer.
+//  6. Filter. gate.Reserve makes one serialisable transaction in the ledger that
+//     adds the reserved event's cost to the running total and refuses if the
+//     total would pass the filter's limit: Rényi DP at one order fixed at
+//     registration (Feldman and Zrnic 2021), or Gaussian DP (Smith and Thakurta
+//     2022). Both hold for fully adaptive choice. Refusals are functions of
+//     policies, requests and earlier charges, so they tell nothing of the rows.
+//     Runs at the same time: each answer of each run is one more mechanism in the
+//     one sequence that the filter bounds in every branch, and reservations are
+//     counted from before their first answer on, so interleaving changes nothing.
+//  7. Nothing before the charge. datasets.Open demands the permit of a durable
+//     reservation. What is read earlier is the file's structure (schema and
+//     types), compared with the policy's columns, and is assumed public.
+//  8. Gate. Settlement replaces the reserved event by what ran, which must cost
+//     no more in every filter; otherwise nothing is released and the reservation
+//     stands. Only then does privacy/gate put the folder in place, whole or not
+//     at all. A run that ends in any other way releases nothing and keeps its
+//     charge; only a run whose data was never opened gives it back, by the gate's
+//     own proof. So every released value is covered by a counted event.
+//     Guarded by TestKill and TestInterrupt, and by the tests of the two packages.
+//  9. What is released. samples.* holds iterates; report.json holds public facts,
+//     the ledger's state and functions of the released draws. Messages, exit
+//     codes and progress are functions of public facts, of structure, and of
+//     those. Exit code 5 after the reservation (a damaged page) and running time
+//     are functions of the data: the holder sees them, and must not pass them on.
+//
+// With renewal, k periods satisfy the k-fold composition of the above: a period
+// opens only after all reservations of the last are settled or closed as spent.
+package job
