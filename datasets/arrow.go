@@ -2,6 +2,7 @@ package datasets
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"os"
 
@@ -48,7 +49,7 @@ func decodeArrowStream(f *os.File, s *sink) error {
 			return err
 		}
 	}
-	if err := reader.Err(); err != nil && err != io.EOF {
+	if err := reader.Err(); err != nil && !errors.Is(err, io.EOF) {
 		return verdict{Kind: kindDamaged}
 	}
 	return nil

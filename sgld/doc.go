@@ -17,7 +17,7 @@
 // The injected noise has standard deviation η·z·C/q, which is that of Langevin
 // dynamics at temperature
 //
-//	T = η·(z·C/q)²/2            (Welling and Teh 2011; DESIGN of z by T: z = q·√(2T/η)/C)
+//	T = η·(z·C/q)²/2            (Welling and Teh 2011), hence z = q·√(2T/η)/C
 //
 // # Planning
 //

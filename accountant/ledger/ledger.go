@@ -80,7 +80,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	}
 	l := &Ledger{store: s, clock: o.Clock}
 	if err := l.identify(ctx, o.StateDir); err != nil {
-		s.Close()
+		_ = s.Close()
 		return nil, err
 	}
 	return l, nil

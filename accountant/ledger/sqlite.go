@@ -76,7 +76,7 @@ func openSQLite(ctx context.Context, path string, timeout time.Duration, hook fu
 	db.SetMaxOpenConns(1)
 	s := &sqliteStore{path, db, timeout, hook}
 	if created, err = s.prepare(ctx); err != nil {
-		db.Close()
+		_ = db.Close()
 		return nil, false, err
 	}
 	return s, created, nil
@@ -297,12 +297,12 @@ func (s *sqliteStore) begin(ctx context.Context, begin string) (*sql.Conn, error
 		}
 		rollback(conn)
 	}
-	conn.Close()
+	_ = conn.Close()
 	return nil, err
 }
 
 func rollback(conn *sql.Conn) {
-	conn.ExecContext(context.Background(), "ROLLBACK") // fails where SQLite has rolled back already
+	_, _ = conn.ExecContext(context.Background(), "ROLLBACK") // fails where SQLite has rolled back already
 }
 
 // wait pauses between two tries for a lock; the error says that time is up.
@@ -415,7 +415,7 @@ func (t *sqliteTx) HashCount() (n int64, err error) {
 }
 
 func (t *sqliteTx) Entry(number int64) (body []byte, err error) {
-	if err = t.row("SELECT body FROM entries WHERE number = ?", []any{number}, &body); err == errNoRow {
+	if err = t.row("SELECT body FROM entries WHERE number = ?", []any{number}, &body); errors.Is(err, errNoRow) {
 		err = contradiction("an entry is missing")
 	}
 	return body, err
@@ -426,7 +426,7 @@ func (t *sqliteTx) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	for i, index := range indexes {
 		var b []byte
 		err := t.row("SELECT hash FROM hashes WHERE number = ?", []any{index}, &b)
-		if err == errNoRow || err == nil && len(b) != tlog.HashSize {
+		if errors.Is(err, errNoRow) || err == nil && len(b) != tlog.HashSize {
 			return nil, contradiction("a hash of the tree is missing")
 		}
 		if err != nil {
@@ -452,7 +452,7 @@ func (t *sqliteTx) Append(number int64, body []byte, hashes []tlog.Hash) error {
 }
 
 func (t *sqliteTx) Get(key string) (value string, ok bool, err error) {
-	if err = t.row("SELECT value FROM state WHERE key = ?", []any{key}, &value); err == errNoRow {
+	if err = t.row("SELECT value FROM state WHERE key = ?", []any{key}, &value); errors.Is(err, errNoRow) {
 		return "", false, nil
 	}
 	return value, err == nil, err
@@ -489,7 +489,7 @@ func (t *sqliteTx) List(prefix string, fn func(key, value string) error) error {
 	if err := rows.Err(); err != nil {
 		return t.store.mapped(t.ctx, err)
 	}
-	rows.Close()
+	_ = rows.Close()
 	for _, r := range all {
 		if err := fn(r.key, r.value); err != nil {
 			return err

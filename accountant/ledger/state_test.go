@@ -27,7 +27,6 @@ type machine struct {
 	ledger  *Ledger
 	reg     Registration
 	cap     Cap
-	order   float64
 	limits  map[string]float64 // "" for the policy, "ann" for the cap of ann
 	orders  map[string]float64
 	newest  time.Time
@@ -35,7 +34,6 @@ type machine struct {
 	charges map[string]*modelCharge
 	held    map[string]*Reservation
 	ids     []string
-	spent   float64
 }
 
 func newMachine(dir string) *machine {

@@ -36,8 +36,7 @@ func bashCompletion(app *cli.App) string {
 	var b strings.Builder
 	b.WriteString("_privsgld() {\n  local cur=\"${COMP_WORDS[COMP_CWORD]}\" path=\"\" w words=\"\"\n")
 	b.WriteString("  for w in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do [[ \"$w\" == -* ]] || path=\"$path $w\"; done\n  case \"$path\" in\n")
-	var walk func(path string, commands []*cli.Command)
-	walk = func(path string, commands []*cli.Command) {
+	walk := func(path string, commands []*cli.Command) {
 		for _, c := range commands {
 			var words []string
 			for _, s := range c.Subcommands {

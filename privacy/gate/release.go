@@ -63,7 +63,7 @@ func PrepareOutput(dir string) (*Output, error) {
 	}
 	o := &Output{dir: dir, base: base, root: root}
 	if err := o.try(); err != nil {
-		root.Close()
+		_ = root.Close()
 		return fail("%v", err)
 	}
 	return o, nil
@@ -109,7 +109,7 @@ func (o *Output) try() error {
 		err = o.rename(name)
 	}
 	if err != nil {
-		o.root.Remove(name)
+		_ = o.root.Remove(name)
 		return fmt.Errorf("it cannot be replaced: %v", reason(err))
 	}
 	return nil
@@ -147,7 +147,7 @@ func (o *Output) temporary() (name string, mode fs.FileMode, err error) {
 		err = o.root.Chmod(name, 0o700)
 	}
 	if err != nil {
-		o.root.Remove(name)
+		_ = o.root.Remove(name)
 		return "", 0, err
 	}
 	return name, info.Mode().Perm(), nil
@@ -210,7 +210,7 @@ func (o *Output) put(ctx context.Context, write func(dir string) error) (err err
 	}
 	defer func() { // also where write panics
 		if name != "" {
-			o.root.RemoveAll(name)
+			_ = o.root.RemoveAll(name)
 		}
 	}()
 	folder, err := o.root.Open(name)
