@@ -21,7 +21,10 @@ func cell(k int, sd float64) float64 {
 // chi-square test. A standard deviation that is off by 0.7 % moves the statistic
 // by more than the threshold with probability 0.99.
 func TestGaussianCells(t *testing.T) {
-	const n = 1_000_000
+	n := 1_000_000
+	if testing.Short() { // the race detector makes it ten times slower and needs no statistics
+		n = 100_000
+	}
 	for _, sd := range []float64{1.0 / 256, 0.25, 1, 3.7, 24} {
 		g, err := NewGaussian(sd, 1)
 		if err != nil {
@@ -43,7 +46,7 @@ func TestGaussianCells(t *testing.T) {
 			t.Errorf("sd %g: chi-square %.1f on %d degrees of freedom, p = %.2g", sd, chi, df, p)
 		}
 		// The test can fail: the same draws against a law 1.5 % wider.
-		if chi, df := chiSquare(counts, sd*1.015, n); sd >= 0.25 {
+		if chi, df := chiSquare(counts, sd*1.015, n); sd >= 0.25 && !testing.Short() {
 			if p := 1 - (distuv.ChiSquared{K: float64(df)}).CDF(chi); p >= alpha {
 				t.Errorf("sd %g: a law 1.5 %% wider is not noticed", sd)
 			}
@@ -163,7 +166,10 @@ func TestGaussianDomain(t *testing.T) {
 // TestBernoulli checks the rate: with 4·10⁶ trials a rate off by 1 % at q = 0.3
 // is seen with certainty; the tiny rate checks the words of the expansion.
 func TestBernoulli(t *testing.T) {
-	const n = 4_000_000
+	n := 4_000_000
+	if testing.Short() {
+		n = 400_000
+	}
 	limit := -distuv.UnitNormal.Quantile(alpha / 2)
 	for _, q := range []float64{0.3, 1.0 / 1024, 0.999, 1e-6} {
 		coin, err := NewBernoulli(q)
@@ -172,7 +178,7 @@ func TestBernoulli(t *testing.T) {
 		}
 		bits := NewSeeded(9, "coin")
 		hits := len(coin.Sample(nil, n, bits))
-		if z := (float64(hits) - n*q) / math.Sqrt(n*q*(1-q)); math.Abs(z) > limit+1 {
+		if z := (float64(hits) - float64(n)*q) / math.Sqrt(float64(n)*q*(1-q)); math.Abs(z) > limit+1 {
 			t.Errorf("q = %g: z = %.2f", q, z)
 		}
 	}

@@ -155,7 +155,7 @@ func (im *image) replay() error {
 		if err == nil {
 			err = apply(s, earlier, verified, e)
 		}
-		if err == errNotAdmitted {
+		if errors.Is(err, errNotAdmitted) {
 			err = contradiction("the budget did not allow it")
 		}
 		if err == nil {
