@@ -53,5 +53,15 @@ func mapFile(f *os.File) (data []byte, unmap func() error, err error) {
 	return data, func() error { return unix.Munmap(data) }, nil
 }
 
+// namelessFile makes a file that never had a name, so that not even a kill
+// leaves one behind; nil where the file system has none.
+func namelessFile(dir string) *os.File {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), "encoded")
+}
+
 // openFlags keep opening a FIFO from waiting for its writer.
 const openFlags = os.O_RDONLY | syscall.O_NONBLOCK

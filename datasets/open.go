@@ -136,9 +136,12 @@ func open(ctx context.Context, path string, b *Binding, o Options) (*Table, erro
 }
 
 // unnamedFile returns a new empty file without a name, which vanishes with its
-// last holder. It had one, readable by its owner only, in a folder of its own,
-// for as long as it took to open it.
+// last holder. Where the system cannot make one it has a name, readable by its
+// owner only, in a folder of its own, for as long as it takes to open it.
 func unnamedFile() (*os.File, error) {
+	if f := namelessFile(os.TempDir()); f != nil {
+		return f, nil
+	}
 	dir, err := os.MkdirTemp("", "privsgld-")
 	if err != nil {
 		return nil, err
