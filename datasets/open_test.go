@@ -388,6 +388,9 @@ func TestTableIsUnprintable(t *testing.T) {
 }
 
 func TestOpenLimits(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector's memory counts against the limits")
+	}
 	b := mustBind(t, smallDataset())
 	path := put(t, "d.csv", []byte("y,x\nyes,1\n"))
 	if _, err := open(t.Context(), path, b, Options{Memory: 1 << 20}); err == nil || errors.As(err, new(*BadData)) {
@@ -418,6 +421,9 @@ func zippedRows(rows int) []byte {
 
 // F2: a file may not claim, or unzip to, more than it can hold.
 func TestForgedCountsAndBombs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector's memory counts against the limits")
+	}
 	b := mustBind(t, smallDataset())
 	start := time.Now()
 	_, err := open(t.Context(), put(t, "d.csv.gz", zippedRows(8<<20)), b, Options{})

@@ -145,4 +145,10 @@ func mutatedFiles(t *testing.T, perFormat int) {
 	}
 }
 
-func TestMutatedFiles(t *testing.T) { mutatedFiles(t, 75) }
+func TestMutatedFiles(t *testing.T) {
+	if testing.Short() {
+		mutatedFiles(t, 8)
+		return
+	}
+	mutatedFiles(t, 75)
+}

@@ -67,6 +67,9 @@ func robustPlan(enc datasets.Encoding, q, eta float64, draws int, thin int64) *P
 // these plus the bias: a temperature or a clip that is off by 10 % is noticed
 // with probability 0.99.
 func TestRobustPosterior(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a million steps")
+	}
 	g, enc := robustDesign(t)
 	for _, q := range []float64{1, 0.8} {
 		p := robustPlan(enc, q, 0.02, 60_000, 20)

@@ -147,7 +147,11 @@ func TestKill(t *testing.T) {
 	whole := time.Since(start)
 	spent, entries, _ := b.budget()
 	outputs, killed := int64(1), 0
-	for i := range kills {
+	rounds := kills
+	if testing.Short() {
+		rounds = 5
+	}
+	for i := range rounds {
 		out := "out" + string(rune('a'+i%26)) + time.Duration(i).String()
 		cmd := b.command(args(out)...)
 		if err := cmd.Start(); err != nil {
@@ -172,10 +176,10 @@ func TestKill(t *testing.T) {
 	}
 	b.run("ledger", "verify")
 	b.run(args("last")...)
-	if killed == 0 {
+	if killed == 0 && !testing.Short() {
 		t.Error("no run was killed before its end")
 	}
-	t.Logf("%d of %d runs killed, %d charges, %d outputs", killed, kills, entries, outputs)
+	t.Logf("%d of %d runs killed, %d charges, %d outputs", killed, rounds, entries, outputs)
 	if left, err := os.ReadDir(b.tmp()); err != nil || len(left) > 0 {
 		t.Errorf("%d files are left in the temporary folder, %v", len(left), err)
 	}
