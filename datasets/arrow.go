@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"math"
 	"os"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -12,12 +13,15 @@ import (
 
 // decodeArrowFile reads a file in Arrow's IPC file format.
 func decodeArrowFile(f *os.File, s *sink) error {
+	if s.structureOnly {
+		return arrowFileStructure(f, s)
+	}
 	reader, err := ipc.NewFileReader(f)
 	if err != nil {
 		return verdict{Kind: kindNoTable}
 	}
 	defer reader.Close()
-	if err := s.bindSchema(reader.Schema()); err != nil || s.structureOnly {
+	if err := s.bindSchema(reader.Schema()); err != nil {
 		return err
 	}
 	for i := range reader.NumRecords() {
@@ -32,6 +36,20 @@ func decodeArrowFile(f *os.File, s *sink) error {
 		}
 	}
 	return nil
+}
+
+// arrowFileStructure binds the schema and reads no further. The library's file
+// reader decodes every dictionary when it opens, which are values; but behind
+// eight bytes of magic and padding such a file is a stream that begins with the
+// schema, and the stream reader stops there.
+func arrowFileStructure(f *os.File, s *sink) error {
+	const magic = 8
+	reader, err := ipc.NewReader(io.NewSectionReader(f, magic, math.MaxInt64-magic))
+	if err != nil {
+		return verdict{Kind: kindNoTable}
+	}
+	defer reader.Release()
+	return s.bindSchema(reader.Schema())
 }
 
 // decodeArrowStream reads a file in Arrow's IPC stream format.

@@ -40,6 +40,8 @@
 //	version   1
 //	number    of the entry
 //	time      RFC 3339, UTC, whole seconds, never before the last entry's
+//	nonce     16 random bytes in hexadecimal, so that a checkpoint's hashes
+//	          confirm no guess of an entry
 //	kind      register, reserve, settle, void or close
 //	dataset   name of the data set
 //

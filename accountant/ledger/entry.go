@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -26,6 +28,7 @@ type entry struct {
 	Version int    `json:"version"`
 	Number  int64  `json:"number"`
 	Time    string `json:"time"`
+	Nonce   string `json:"nonce"`
 	Kind    string `json:"kind"`
 	Dataset string `json:"dataset,omitempty"`
 	Run     string `json:"run,omitempty"`
@@ -40,6 +43,20 @@ type entry struct {
 }
 
 const entryVersion = 1
+
+// nonceBytes is the length of an entry's random part. Checkpoints leave the
+// ledger with every report: without it their hashes would confirm a guess of
+// what the entries hold, the time of a settlement among it, and so how long a
+// run took.
+const nonceBytes = 16
+
+func newNonce() (string, error) {
+	var b [nonceBytes]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("%w: the system has no randomness", ErrUnavailable)
+	}
+	return hex.EncodeToString(b[:]), nil
+}
 
 type wireTerms struct {
 	Method           accountant.Method `json:"method"`
@@ -127,6 +144,9 @@ func decodeEntry(data []byte) (entry, error) {
 	}
 	if e.Version != entryVersion {
 		return e, fmt.Errorf("%w: an entry has another version", ErrCorrupt)
+	}
+	if len(e.Nonce) != 2*nonceBytes {
+		return e, fmt.Errorf("%w: an entry has no nonce", ErrCorrupt)
 	}
 	plain, err := json.Marshal(e)
 	if err != nil {

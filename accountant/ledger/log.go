@@ -68,13 +68,16 @@ func (l *Ledger) readHead(t tx) (tlog.Tree, error) {
 	return tree, nil
 }
 
-// appendEntries adds entries, numbered from the tree's size, and signs the
-// new head.
+// appendEntries adds entries, numbered from the tree's size, each with a nonce
+// of its own, and signs the new head.
 func (l *Ledger) appendEntries(t tx, tree tlog.Tree, entries []entry) (checkpoint string, err error) {
 	n := tree.N
 	for _, e := range entries {
 		if e.Number != n {
 			panic("ledger: entries are numbered in order")
+		}
+		if e.Nonce, err = newNonce(); err != nil {
+			return "", err
 		}
 		body, err := e.encode()
 		if err != nil {

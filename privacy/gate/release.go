@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/privsgld/privsgld/accountant"
 	"github.com/privsgld/privsgld/accountant/ledger"
@@ -192,7 +193,8 @@ func (p *Permit) Release(ctx context.Context, out *Output, actual accountant.Eve
 	if err != nil {
 		return err
 	}
-	if err := out.put(ctx, func(dir string) error { return write(dir, s) }); err != nil {
+	when := p.reservation.Time
+	if err := out.put(ctx, when, func(dir string) error { return write(dir, s) }); err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return err
 		}
@@ -202,8 +204,10 @@ func (p *Permit) Release(ctx context.Context, out *Output, actual accountant.Eve
 	return out.root.Close()
 }
 
-// put writes the folder and renames it into place.
-func (o *Output) put(ctx context.Context, write func(dir string) error) (err error) {
+// put writes the folder and renames it into place. All in it bears the time of
+// the reservation: when a run ended tells how long it took, and that the size of
+// the table.
+func (o *Output) put(ctx context.Context, when time.Time, write func(dir string) error) (err error) {
 	name, _, err := o.temporary()
 	if err != nil {
 		return reason(err)
@@ -221,10 +225,13 @@ func (o *Output) put(ctx context.Context, write func(dir string) error) (err err
 	if err := write(o.path(folder, name)); err != nil {
 		return reason(err)
 	}
-	if err := o.syncAll(name); err != nil {
+	if err := o.root.Chmod(name, o.mode); err != nil {
 		return reason(err)
 	}
-	if err := o.root.Chmod(name, o.mode); err != nil {
+	if err := o.stamp(name, when); err != nil {
+		return reason(err)
+	}
+	if err := o.syncAll(name); err != nil {
 		return reason(err)
 	}
 	if err := folder.Sync(); err != nil {
@@ -252,7 +259,20 @@ func (o *Output) rename(name string) error {
 	if err := renameFolder(parent, name, o.base); err != nil {
 		return err
 	}
-	return parent.Sync()
+	if err := parent.Sync(); err != nil {
+		return errors.New("it is in place, but a power loss may undo it")
+	}
+	return nil
+}
+
+// stamp gives the folder and all in it one time.
+func (o *Output) stamp(name string, when time.Time) error {
+	return fs.WalkDir(o.root.FS(), filepath.ToSlash(name), func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return o.root.Chtimes(filepath.FromSlash(path), when, when)
+	})
 }
 
 // path names the open temporary folder. On Linux it leads through the
