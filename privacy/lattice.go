@@ -39,14 +39,23 @@ func Round(v float64) int64 {
 	return int64(t - magic)
 }
 
-// Spacing returns the lattice spacing for clipping norm c: the power of two g
-// with 2³⁰ ≤ c/g < 2³¹. Domain: c finite, 2⁻⁵⁰⁰ ≤ c ≤ 2⁵⁰⁰, else ErrDomain.
-func Spacing(c float64) (float64, error) {
+// Spacing returns the lattice spacing for clipping norm c and noise multipliers
+// up to z: the power of two g with 2³⁰ ≤ c/g < 2³¹, coarser where z·c/g would
+// leave the domain of Gaussian. Domain: c finite, 2⁻⁵⁰⁰ ≤ c ≤ 2⁵⁰⁰, 0 < z ≤ 2³⁸,
+// else ErrDomain.
+func Spacing(c, z float64) (float64, error) {
 	if !(c >= 0x1p-500 && c <= 0x1p500) {
 		return 0, fmt.Errorf("clipping norm must lie between 1e-150 and 1e150: %w", ErrDomain)
 	}
+	if !(z > 0 && z <= 0x1p38) {
+		return 0, fmt.Errorf("noise multiplier must lie between 0 and 2^38: %w", ErrDomain)
+	}
 	_, exp := math.Frexp(c) // c in [2^(exp−1), 2^exp)
-	return math.Ldexp(1, exp-1-spacingLog), nil
+	log := exp - 1 - spacingLog
+	if _, zExp := math.Frexp(z); zExp > maxRatioLog-spacingLog-2 {
+		log += zExp - (maxRatioLog - spacingLog - 2)
+	}
+	return math.Ldexp(1, log), nil
 }
 
 // mapBits bounds the integer entries of a Map: with sums below 2⁶² and at most

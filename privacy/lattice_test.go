@@ -37,7 +37,7 @@ func randomMap(t *testing.T, src *Seeded, d int, scale, c float64) *Map {
 	for i := range a {
 		a[i] = scale * (2*float64(src.Uint64()>>11)*0x1p-53 - 1)
 	}
-	g, err := Spacing(c)
+	g, err := Spacing(c, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,10 @@ package sgld
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"reflect"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -31,6 +33,9 @@ type Progress func(done, total int64)
 // separates the random streams of different runs. On an error or a cancelled
 // context it returns no draws; whatever was reserved stays charged.
 func Run(ctx context.Context, p *Plan, t *datasets.Table, label string, progress Progress) (*Result, error) {
+	if !reflect.DeepEqual(t.Encoding(), p.Request.Encoding) {
+		return nil, errors.New("the plan was made for another encoding than the table's")
+	}
 	g, err := newDesign(t.Records(), t.Encoding())
 	if err != nil {
 		return nil, err
@@ -68,7 +73,7 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 	var err error
 	switch p.Metric {
 	case MetricBought:
-		norm := gramNorm(len(r.Encoding.Features), g.d)
+		norm := gramNorm(len(g.numbers)+g.cats, g.d)
 		gram, event, err := noisyGram(g, r.Adjacency, norm, p.GramNoiseMultiplier, bits("gram"))
 		if err != nil {
 			return nil, err
@@ -85,7 +90,7 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 	default:
 		root = identityRoot(g.d)
 	}
-	m, err := newMetric(root, p.Clip)
+	m, err := newMetric(root, p.Clip, p.largestNoise())
 	if err != nil {
 		return nil, err
 	}
@@ -115,13 +120,15 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 // where the plan had room for more, and keeps the noise: the noise multiplier
 // rises, so the steps cost no more than planned.
 func (p *Plan) withBound(bound float64) *Plan {
-	bound *= 1 + 1e-6
+	bound = max(bound*(1+1e-6), p.Clip*p.largestNoise()/mostNoise)
 	if bound >= p.Clip {
 		return p
 	}
 	q := *p
 	ratio := p.Clip / bound
 	q.Clip = bound
+	q.Explain = append(append([]string(nil), p.Explain...),
+		fmt.Sprintf("clip: lowered to %.4g, a bound of all row norms in the bought metric; the noise multiplier rises to %.4g and the steps cost less", bound, p.NoiseMultiplier*ratio))
 	q.NoiseMultiplier *= ratio
 	q.Segments = append([]Segment(nil), p.Segments...)
 	for i := range q.Segments {

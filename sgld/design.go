@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -35,7 +36,8 @@ func (*design) String() string { return "sgld.design" }
 // GoString returns the same constant as String.
 func (*design) GoString() string { return "sgld.design" }
 
-var errTooManyUnits = errors.New("the table has more units than an exact sum takes; split it")
+// errTooManyUnits cannot be reached through datasets, which takes fewer rows.
+var errTooManyUnits = errors.New("the table cannot be used")
 
 // newDesign reads the encoded record batches of a table.
 func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
@@ -47,14 +49,24 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 			g.cats++
 		}
 	}
-	seen := map[string]uint32{}
+	// Memory for the rows themselves is claimed before the first is looked at.
+	var rows int64
+	for _, rec := range records {
+		rows += rec.NumRows()
+	}
+	if rows >= privacy.MaxUnits {
+		return nil, errTooManyUnits
+	}
+	g.x = make([]float64, 0, rows*int64(len(g.numbers)))
+	g.index = make([]int32, 0, rows*int64(g.cats))
+	g.y = make([]uint8, 0, rows)
+	g.count = make([]int64, 0, rows)
+	g.unit = make([]uint32, 0, rows)
+	seen := make(map[string]uint32, rows)
 	key := make([]byte, 8*len(g.numbers)+4*g.cats+1)
 	xs := make([]float64, len(g.numbers))
 	is := make([]int32, g.cats)
 	for _, rec := range records {
-		if int64(len(g.unit))+rec.NumRows() >= privacy.MaxUnits {
-			return nil, errTooManyUnits
-		}
 		y := rec.Column(len(enc.Features)).(*array.Uint8)
 		for row := range int(rec.NumRows()) {
 			g.encodeRow(rec, enc, row, xs, is)
@@ -213,15 +225,25 @@ func (w *workers) sum(dst []int64, g *design, theta, factor []float64, batch []u
 		g.gradient(s, theta, factor, batch, full, n*k/parts, n*(k+1)/parts)
 	}
 	var wg sync.WaitGroup
+	var failed atomic.Bool
 	for k := 1; k < parts; k++ {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
+			// A panic's text could hold data, and none escapes a goroutine quietly.
+			defer func() {
+				if recover() != nil {
+					failed.Store(true)
+				}
+			}()
 			run(k)
 		}()
 	}
 	run(0)
 	wg.Wait()
+	if failed.Load() {
+		panic("sgld: a worker failed")
+	}
 	clear(dst)
 	for k := range parts {
 		for i := range dst {

@@ -53,8 +53,7 @@ func (s *noisySum) draw(dst, theta []float64, z float64) error {
 	g, ok := s.noiseOf[z]
 	if !ok {
 		var err error
-		// Raised by a few roundings: the noise is never less than z·C.
-		if g, err = privacy.NewGaussian(z*s.clip.Norm()*(1+0x1p-50), s.m.Spacing()); err != nil {
+		if g, err = stepNoise(s.clip.Norm(), z, s.m.Spacing()); err != nil {
 			return err
 		}
 		s.noiseOf[z] = g
@@ -74,6 +73,12 @@ func (s *noisySum) draw(dst, theta []float64, z float64) error {
 		dst[j] = float64(s.image[j]+s.noise[j]) * spacing
 	}
 	return nil
+}
+
+// stepNoise is the noise of a step: its standard deviation is raised by a few
+// roundings, never below z·C.
+func stepNoise(c, z, spacing float64) (privacy.Gaussian, error) {
+	return privacy.NewGaussian(z*c*(1+0x1p-50), spacing)
 }
 
 // events returns what ran so far: one event for each noise multiplier.
@@ -97,8 +102,8 @@ func stepEvent(adj accountant.Adjacency, q, z float64, n int64) accountant.Event
 // z·gramNorm on every entry on and above the diagonal, row-major d×d, and its
 // event. The vector of those entries has 2-norm at most gramNorm.
 func noisyGram(g *design, adj accountant.Adjacency, gramNorm, z float64, bits privacy.Bits) ([]float64, accountant.Event, error) {
-	spacing := 1.0 / privacy.Unit
-	sampler, err := privacy.NewGaussian(z*gramNorm*(1+0x1p-50), spacing)
+	const spacing = 1.0 / privacy.Unit
+	sampler, err := gramNoise(gramNorm, z)
 	if err != nil {
 		return nil, accountant.Event{}, err
 	}
@@ -127,6 +132,11 @@ func noisyGram(g *design, adj accountant.Adjacency, gramNorm, z float64, bits pr
 		}
 	}
 	return out, accountant.Gaussian(adj, z, 1), nil
+}
+
+// gramNoise is the noise of noisyGram.
+func gramNoise(gramNorm, z float64) (privacy.Gaussian, error) {
+	return privacy.NewGaussian(z*gramNorm*(1+0x1p-50), 1.0/privacy.Unit)
 }
 
 // gramNorm bounds the 2-norm of the entries of xxᵀ on and above the diagonal,

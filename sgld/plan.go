@@ -7,6 +7,7 @@ import (
 
 	"github.com/privsgld/privsgld/accountant"
 	"github.com/privsgld/privsgld/datasets"
+	"github.com/privsgld/privsgld/privacy"
 )
 
 // Conflict is a request that cannot be planned: an unknown name, or settings
@@ -40,11 +41,9 @@ type Request struct {
 	Rows      int64 // public number of units; 0: not public
 	Adjacency accountant.Adjacency
 	Method    accountant.Method // accountant of the job's (ε, δ)
-	Epsilon   float64           // the most that the job may cost, rounded down
-	Delta     float64
-	// CountEpsilon is the ε of a noisy count, bought where Rows is 0; its exact
-	// decimal goes into the event.
-	PriorSD float64
+	Epsilon   accountant.Amount // the most that the job may cost
+	Delta     accountant.Amount
+	PriorSD   float64 // of the normal prior on every coefficient
 
 	Temperature     *float64
 	Clip            *float64
@@ -129,7 +128,7 @@ func NewPlan(r Request) (*Plan, error) {
 	}
 	if r.Rows == 0 {
 		if p.Rate == 1 {
-			share := accountant.AmountDown(r.Epsilon * countShare)
+			share := accountant.AmountDown(r.epsilon() * countShare)
 			p.CountEpsilon = &share
 			p.explain("count: the policy has no public number of rows, so %s of ε buys a noisy count (Laplace)", share)
 		} else {
@@ -138,17 +137,15 @@ func NewPlan(r Request) (*Plan, error) {
 		}
 	}
 	if p.CountEpsilon != nil {
-		if p.budget(); p.muTotal == 0 {
-			return nil, conflictf("epsilon is too small for a noisy count and a run: give the policy a public number of rows, or raise --epsilon")
-		}
 		p.Units = unknownUnits
-		if err := p.choose(); err != nil {
-			return nil, err
-		}
-		return p, nil
 	}
-	p.budget()
-	return p, p.choose()
+	if err := p.budget(); err != nil {
+		return nil, err
+	}
+	if err := p.choose(); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // WithCount completes a plan with the noisy number of units that it bought.
@@ -158,16 +155,33 @@ func (p Plan) WithCount(units int64) (*Plan, error) {
 	p.Units = math.Max(float64(units), 100)
 	p.Explain = append([]string(nil), p.Explain[:1]...)
 	p.Warnings = nil
-	p.budget()
-	return &p, p.choose()
+	if err := p.budget(); err != nil {
+		return nil, err
+	}
+	if err := p.choose(); err != nil {
+		return nil, err
+	}
+	return &p, nil
 }
 
+// epsilon and delta are what is planned with: rounded down.
+func (r *Request) epsilon() float64 { return r.Epsilon.Float64Down() }
+func (r *Request) delta() float64   { return r.Delta.Float64Down() }
+
+// mostDraws bounds the numbers that a run keeps: a gigabyte.
+const mostDraws = 1 << 27
+
 func (r *Request) check() error {
+	d := len(r.Encoding.Coefficients)
 	switch {
-	case !(r.Epsilon > 0):
+	case !(r.epsilon() > 0):
 		return conflictf("epsilon must be positive")
-	case !(r.Delta > 0 && r.Delta < 1):
+	case !(r.delta() > 0 && r.delta() < 1):
 		return conflictf("delta must lie between 0 and 1")
+	case d < 1 || d > privacy.MaxDim:
+		return conflictf("the features have %d coefficients: at most %d are sampled", d, privacy.MaxDim)
+	case float64(r.Draws)*float64(r.Chains)*float64(d) > mostDraws:
+		return conflictf("%d draws of %d chains with %d coefficients are more than a run keeps: lower --draws or --chains", r.Draws, r.Chains, d)
 	case !(r.PriorSD > 0) || math.IsInf(r.PriorSD, 0):
 		return conflictf("the prior's standard deviation must be positive")
 	case r.Chains < 1 || r.Chains > 1000:
@@ -238,21 +252,29 @@ func (p *Plan) sensitivity() float64 {
 	return 1
 }
 
-// budget sets muTotal: the μ of full-batch Gaussians that fits beside a noisy
-// count, a hair below the limit so that sums of many steps stay within it.
-func (p *Plan) budget() {
+// budget sets muTotal: the μ of full-batch Gaussians that fits into the job's
+// (ε, δ) beside a noisy count, a hair below the limit so that sums of many steps
+// stay within it. Beside a count it is what a filter of just this (ε, δ) leaves,
+// so that a budget of the job's size takes the job.
+func (p *Plan) budget() error {
 	r := &p.Request
 	if p.CountEpsilon == nil {
-		p.muTotal = accountant.GaussianMu(r.Method, r.Epsilon, r.Delta) * (1 - 1e-9)
-		return
+		p.muTotal = accountant.GaussianMu(r.Method, r.epsilon(), r.delta()) * (1 - 1e-9)
+		return nil
 	}
-	z, err := accountant.CalibrateNoise(r.Method, accountant.Target{Epsilon: r.Epsilon, Delta: r.Delta}, func(z float64) accountant.Event {
-		return accountant.Compose(accountant.Pure(r.Adjacency, *p.CountEpsilon, 1), accountant.Gaussian(r.Adjacency, z, 1))
-	})
-	p.muTotal = 0
-	if err == nil {
-		p.muTotal = p.sensitivity() / z * (1 - 1e-9)
+	f, err := accountant.NewFilter(accountant.Terms{Method: r.Method, Epsilon: r.Epsilon, Delta: r.Delta})
+	if err != nil {
+		return conflictf("no filter has this epsilon and delta: %v", err)
 	}
+	cost, err := f.Cost(accountant.Pure(r.Adjacency, *p.CountEpsilon, 1))
+	if err != nil {
+		return conflictf("the accountant cannot account for a noisy count: %v", err)
+	}
+	p.muTotal = f.GaussianLeft(cost) * (1 - 1e-9)
+	if !(p.muTotal > 0) {
+		return conflictf("epsilon is too small for a noisy count and a run: give the policy a public number of rows, or raise --epsilon")
+	}
+	return nil
 }
 
 // choose fills in everything from Units and the budget.
@@ -273,8 +295,57 @@ func (p *Plan) choose() error {
 	if p.Warmup+p.Thin*int64(r.Draws) > p.Steps {
 		return conflictf("%d steps with warmup %g and thin %d hold fewer than %d draws: lower --draws, --thin or --warmup", p.Steps, r.Warmup, p.Thin, r.Draws)
 	}
+	if err := p.feasible(); err != nil {
+		return err
+	}
 	if p.Request.Schedule.Alpha > 0 && p.Request.Schedule.Alpha <= 0.5 {
 		p.warn("schedule %s: the squared step sizes do not add up to a finite number (Robbins-Monro), so the last iterates keep a bias; averages converge", r.Schedule)
+	}
+	return nil
+}
+
+// mostNoise is the largest noise multiplier of a step.
+const mostNoise = 0x1p30
+
+func (p *Plan) largestNoise() float64 {
+	return p.Segments[len(p.Segments)-1].NoiseMultiplier
+}
+
+// feasible finds out, from public facts, whether lattice, clip and noise fit
+// together: a run must not fail for that after its data was opened.
+func (p *Plan) feasible() error {
+	r := &p.Request
+	d := len(r.Encoding.Coefficients)
+	if z := p.largestNoise(); z > mostNoise {
+		return conflictf("noise multiplier %.3g is beyond %.3g: ask for fewer steps, or for more epsilon", z, mostNoise)
+	}
+	g, err := privacy.Spacing(p.Clip, p.largestNoise())
+	if err != nil {
+		return conflictf("clip %.3g: %v", p.Clip, err)
+	}
+	for _, s := range p.Segments {
+		if _, err := stepNoise(p.Clip, s.NoiseMultiplier, g); err != nil {
+			return conflictf("noise multiplier %.3g at clip %.3g: %v", s.NoiseMultiplier, p.Clip, err)
+		}
+	}
+	if p.Metric == MetricBought {
+		if _, err := gramNoise(gramNorm(len(r.Encoding.Features), d), p.GramNoiseMultiplier); err != nil {
+			return conflictf("epsilon is too small to buy a metric: choose --metric public")
+		}
+		return nil
+	}
+	root := identityRoot(d)
+	if p.Metric == MetricPublic {
+		if root, err = publicRoot(r.Encoding, p.Units, 1/(r.PriorSD*r.PriorSD)); err != nil {
+			return conflictf("the public metric has no root for this prior: %v", err)
+		}
+	}
+	m, err := newMetric(root, p.Clip, p.largestNoise())
+	if err == nil {
+		_, err = privacy.NewClip(p.Clip, m.m)
+	}
+	if err != nil {
+		return conflictf("clip %.3g does not fit the metric: %v", p.Clip, err)
 	}
 	return nil
 }
@@ -293,7 +364,7 @@ func (p *Plan) chooseMetric() {
 		switch {
 		case r.byHand():
 			p.Metric = MetricIdentity
-		case p.Rate == 1 && nu <= p.Units/gramFraction:
+		case p.Rate == 1 && nu <= p.Units/gramFraction && norm*p.sensitivity()/muGram < 1<<19:
 			p.Metric = MetricBought
 		default:
 			p.Metric = MetricPublic
@@ -378,15 +449,15 @@ func (p *Plan) fits(z float64, steps int64) (bool, error) {
 		// Gaussians add up in μ², and muTotal is what was, or will be, reserved.
 		return p.sensitivity()*math.Sqrt(p.weight(steps)*float64(p.Request.Chains))/z <= p.muSteps, nil
 	}
-	eps, _, err := accountant.Epsilon(p.Request.Method, p.event(z, steps), p.Request.Delta)
-	return err == nil && eps <= p.Request.Epsilon, err
+	eps, _, err := accountant.Epsilon(p.Request.Method, p.event(z, steps), p.Request.delta())
+	return err == nil && eps <= p.Request.epsilon(), err
 }
 
 // calibrate returns the smallest first noise multiplier for that many steps.
 func (p *Plan) calibrate(steps int64) (float64, error) {
 	r := &p.Request
 	if p.Rate < 1 {
-		z, err := accountant.CalibrateNoise(r.Method, accountant.Target{Epsilon: r.Epsilon, Delta: r.Delta}, func(z float64) accountant.Event {
+		z, err := accountant.CalibrateNoise(r.Method, accountant.Target{Epsilon: r.epsilon(), Delta: r.delta()}, func(z float64) accountant.Event {
 			return p.event(z, steps)
 		})
 		if err != nil {
@@ -514,7 +585,7 @@ func (p *Plan) solveNoise(z, t float64) error {
 			return conflictf("the accountant cannot account for this run: %v", err)
 		}
 		if !ok {
-			return conflictf("noise multiplier %g for %d steps costs more than epsilon %g: raise --noise-multiplier, or lower --steps", z, steps, r.Epsilon)
+			return conflictf("noise multiplier %g for %d steps costs more than epsilon %g: raise --noise-multiplier, or lower --steps", z, steps, r.epsilon())
 		}
 	} else {
 		var err error
@@ -547,7 +618,7 @@ func (p *Plan) solveStep(eta, t float64) error {
 			return p.set(*r.Steps, z, eta)
 		}
 		if r.Temperature != nil {
-			return conflictf("%d steps of size %g at temperature %g cost more than epsilon %g: lower --steps or --step-size, or leave out --temperature", *r.Steps, eta, t, r.Epsilon)
+			return conflictf("%d steps of size %g at temperature %g cost more than epsilon %g: lower --steps or --step-size, or leave out --temperature", *r.Steps, eta, t, r.epsilon())
 		}
 		if z, err = p.calibrate(*r.Steps); err != nil {
 			return err

@@ -1,17 +1,20 @@
 package sgld
 
 import (
+	"context"
 	"errors"
 	"math"
+	"strconv"
 	"testing"
 
 	"github.com/privsgld/privsgld/accountant"
+	"github.com/privsgld/privsgld/privacy"
 )
 
 func testRequest(eps float64) Request {
 	return Request{
 		Encoding: testEncoding(), Rows: 100_000, Adjacency: accountant.AddRemove, Method: accountant.MethodRDP,
-		Epsilon: eps, Delta: 1e-6, PriorSD: 1, Metric: MetricAuto, Init: InitZero, Chains: 1, Draws: 1000, Warmup: 0.3,
+		Epsilon: accountant.MustAmount(strconv.FormatFloat(eps, 'f', -1, 64)), Delta: accountant.MustAmount("1e-6"), PriorSD: 1, Metric: MetricAuto, Init: InitZero, Chains: 1, Draws: 1000, Warmup: 0.3,
 	}
 }
 
@@ -78,9 +81,9 @@ func TestPlansStayWithinEpsilon(t *testing.T) {
 func checkPlan(t *testing.T, p *Plan, i int) {
 	t.Helper()
 	r := p.Request
-	eps, _, err := accountant.Epsilon(r.Method, p.Reserve(), r.Delta)
-	if err != nil || eps > r.Epsilon {
-		t.Errorf("case %d: the plan costs %g of %g, %v", i, eps, r.Epsilon, err)
+	eps, _, err := accountant.Epsilon(r.Method, p.Reserve(), r.delta())
+	if err != nil || eps > r.epsilon() {
+		t.Errorf("case %d: the plan costs %g of %g, %v", i, eps, r.epsilon(), err)
 	}
 	v := p.NoiseMultiplier * p.Clip / p.Rate
 	if want := p.StepSize * v * v / 2; math.Abs(p.Temperature/want-1) > 1e-9 {
@@ -98,6 +101,63 @@ func checkPlan(t *testing.T, p *Plan, i int) {
 	}
 }
 
+// TestCountFitsItsOwnBudget: a run that buys a count fits into a fresh budget of
+// the ε that it asks for, under the filter's own order.
+func TestCountFitsItsOwnBudget(t *testing.T) {
+	for _, eps := range []float64{0.1, 1, 4, 8} {
+		for _, method := range []accountant.Method{accountant.MethodRDP, accountant.MethodGDP} {
+			r := testRequest(eps)
+			r.Rows, r.Method = 0, method
+			p, err := NewPlan(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := accountant.NewFilter(accountant.Terms{Method: method, Epsilon: r.Epsilon, Delta: r.Delta})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cost, err := f.Cost(p.Reserve())
+			if err != nil || !f.Admits(cost) {
+				t.Errorf("ε %g by %s: the run does not fit its own budget, %v", eps, method, err)
+			}
+		}
+	}
+}
+
+// TestPlansThatRun: what is planned at the ends of the range can be built.
+func TestPlansThatRun(t *testing.T) {
+	g, err := newDesign(testRecords(testRows(30, testTheta, 0, 8), 30), testEncoding())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, change := range []func(*Request){
+		func(r *Request) { r.Epsilon = accountant.MustAmount("1e-5") },
+		func(r *Request) { r.Epsilon = accountant.MustAmount("0.001"); r.Steps = ptr[int64](100_000) },
+		func(r *Request) {
+			r.Epsilon = accountant.MustAmount("0.005")
+			r.Steps = ptr[int64](1_000_000)
+			r.Schedule.Alpha = 1
+		},
+		func(r *Request) { r.Epsilon = accountant.MustAmount("1e7"); r.Rows = 1_000_000_000 },
+		func(r *Request) { r.Rows = 1; r.PriorSD = 1e6 },
+		func(r *Request) { r.Metric = MetricBought; r.Rows = 10 },
+	} {
+		r := testRequest(1)
+		change(&r)
+		p, err := NewPlan(r)
+		if err != nil {
+			t.Errorf("case %d: %v", i, err)
+			continue
+		}
+		// A few steps of it, with the noise of its last.
+		p.Segments = []Segment{{Steps: 3, StepSize: p.StepSize, NoiseMultiplier: p.largestNoise()}}
+		p.Steps, p.Request.Draws, p.Thin = 3, 2, 1
+		if _, err := run(context.Background(), p, g, func(use string) privacy.Bits { return privacy.NewSeeded(1, use) }, nil); err != nil {
+			t.Errorf("case %d was planned and does not run: %v", i, err)
+		}
+	}
+}
+
 // TestConflicts: settings that exclude each other are named.
 func TestConflicts(t *testing.T) {
 	for i, change := range []func(*Request){
@@ -109,12 +169,16 @@ func TestConflicts(t *testing.T) {
 		func(r *Request) { r.Metric = "best" },
 		func(r *Request) { r.Metric = MetricBought; r.Clip = ptr(1.0) },
 		func(r *Request) { r.Init = "mode" },
-		func(r *Request) { r.Epsilon = math.NaN() },
-		func(r *Request) { r.Delta = 1 },
+		func(r *Request) { r.Epsilon = accountant.Amount{} },
+		func(r *Request) { r.Delta = accountant.MustAmount("1") },
 		func(r *Request) { r.Warmup = 1 },
 		func(r *Request) { r.Rate = ptr(1.5) },
 		func(r *Request) { r.Clip = ptr(math.Inf(1)) },
 		func(r *Request) { r.Draws = 0 },
+		func(r *Request) { r.Draws = 10_000_000; r.Chains = 100 },
+		func(r *Request) { r.Clip = ptr(1e-8) },
+		func(r *Request) { r.Encoding.Coefficients = make([]string, 2000) },
+		func(r *Request) { r.Epsilon = accountant.MustAmount("1e-9"); r.Steps = ptr[int64](1_000_000_000) },
 	} {
 		r := testRequest(1)
 		change(&r)

@@ -52,11 +52,11 @@ func (m *metric) toPhi(phi, theta []float64) error {
 
 var errMetric = errors.New("the metric is not positive definite")
 
-// newMetric returns the metric with root r (row-major, R[i][j]) for a clipping
-// norm c: the map of the noisy sum applies Rᵀ.
-func newMetric(r *mat.Dense, c float64) (*metric, error) {
+// newMetric returns the metric with root r (R[i][j]) for a clipping norm c and
+// noise multipliers up to z: the map of the noisy sum applies Rᵀ.
+func newMetric(r *mat.Dense, c, z float64) (*metric, error) {
 	d, _ := r.Dims()
-	g, err := privacy.Spacing(c)
+	g, err := privacy.Spacing(c, z)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func testSum(t testing.TB, rows []testRow, size int, root *mat.Dense, c, q float
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMetric(root, c)
+	m, err := newMetric(root, c, 10)
 	if err != nil {
 		t.Fatal(err)
 	}

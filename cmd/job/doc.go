@@ -46,7 +46,8 @@
 //     steps and the noise multiplier depend on a bought count or Gram matrix, the
 //     sum of its costs is bounded by the reserved amount in every branch
 //     (TestBoughtPlan, TestPlansStayWithinEpsilon), which is what a filter needs.
-//     With q < 1 they are fixed before the first answer.
+//     With q < 1 they are fixed before the first answer. The ε of one run is
+//     therefore that of its reservation, not of the branch that ran.
 //  6. Filter. gate.Reserve makes one serialisable transaction in the ledger that
 //     adds the reserved event's cost to the running total and refuses if the
 //     total would pass the filter's limit: Rényi DP at one order fixed at
@@ -69,8 +70,11 @@
 //  9. What is released. samples.* holds iterates; report.json holds public facts,
 //     the ledger's state and functions of the released draws. Messages, exit
 //     codes and progress are functions of public facts, of structure, and of
-//     those. Exit code 5 after the reservation (a damaged page) and running time
-//     are functions of the data: the holder sees them, and must not pass them on.
+//     those. Entries of the ledger carry nonces, so that the checkpoint in a
+//     report confirms no guess of them, and files bear the reservation's time.
+//     Exit code 5 after the reservation (a damaged page), an end for want of
+//     memory, and running time are functions of the data: the holder sees them,
+//     and must not pass them on.
 //
 // With renewal, k periods satisfy the k-fold composition of the above: a period
 // opens only after all reservations of the last are settled or closed as spent.

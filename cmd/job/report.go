@@ -58,6 +58,9 @@ type DatasetRef struct {
 }
 
 // Guarantee is what was promised, with everything that it depends on.
+//
+// Epsilon is that of the reservation: what the run could have cost, whatever
+// the answers that it bought. Events are what ran.
 type Guarantee struct {
 	Epsilon             Number               `json:"epsilon"`
 	Delta               accountant.Amount    `json:"delta"`
@@ -66,6 +69,7 @@ type Guarantee struct {
 	Adjacency           accountant.Adjacency `json:"adjacency"`
 	Statement           string               `json:"statement"`
 	EpsilonByAccountant EpsilonByAccountant  `json:"epsilon_by_accountant"`
+	Charged             Number               `json:"epsilon_charged"` // of the events that ran: less where a bought answer made the run cheaper
 	Events              []accountant.Event   `json:"events"`
 	Assumptions         []string             `json:"assumptions"`
 }

@@ -23,6 +23,9 @@ import (
 	"github.com/privsgld/privsgld/sgld/diagnostics"
 )
 
+// LeastMemory is the least that the decoder starts with, in bytes.
+const LeastMemory = 256 << 20
+
 // Run is a request for posterior draws. Zero values mean the defaults of the
 // command line.
 type Run struct {
@@ -75,7 +78,12 @@ func (r *Run) Plan(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, p.refusal(err)
 	}
-	return p.report(p.plan, p.request.Event, budget)
+	report, err := p.report(p.plan, p.request.Event, budget)
+	if err != nil {
+		return nil, err
+	}
+	report.Sampler.Seconds = p.plan.Seconds()
+	return report, nil
 }
 
 // Do runs the job: the order is the guarantee, see the package comment.
@@ -138,6 +146,9 @@ func (r *Run) prepare(ctx context.Context) (*prepared, error) {
 	}
 	if err := p.bind(); err != nil {
 		return nil, err
+	}
+	if r.Memory != 0 && r.Memory < LeastMemory {
+		return nil, &UsageError{Message: "the memory limit is too small to decode a table", Hint: "give at least 256MiB"}
 	}
 	if !slices.Contains([]string{"parquet", "arrow", "csv"}, r.Format) {
 		return nil, &UsageError{Message: fmt.Sprintf("unknown format %q: use parquet, arrow or csv", r.Format)}
@@ -205,18 +216,17 @@ func (p *prepared) makePlan() error {
 	}
 	q.Adjacency = p.policy.Dataset.Adjacency
 	q.Method = p.policy.Budget.Accountant
-	q.Epsilon = p.epsilon.Float64Down()
-	q.Delta = p.delta.Float64Down()
+	q.Epsilon, q.Delta = p.epsilon, p.delta
 	var err error
 	if p.plan, err = sgld.NewPlan(q); err != nil {
 		return err
 	}
 	event := p.plan.Reserve()
-	eps, _, err := accountant.Epsilon(q.Method, event, q.Delta)
+	eps, _, err := accountant.Epsilon(q.Method, event, p.delta.Float64Down())
 	if err != nil {
 		return &UsageError{Message: "the policy's accountant cannot account for this run: " + err.Error()}
 	}
-	if eps > q.Epsilon {
+	if eps > p.epsilon.Float64Down() {
 		return fmt.Errorf("job: the plan costs more than was asked for")
 	}
 	return nil
@@ -322,7 +332,11 @@ func (p *prepared) compute(ctx context.Context, permit *gate.Permit) (*sgld.Resu
 		return nil, err
 	}
 	defer table.Close() //nolint:errcheck // a mapped temporary file
-	return sgld.Run(ctx, p.plan, table, p.request.RunID, p.run.Progress)
+	// The entry's number and time separate the random streams also of two copies
+	// of one machine that share their generator's state.
+	res := permit.Reservation()
+	label := fmt.Sprintf("%s/%d/%s", res.RunID, res.Entry, utc(res.Time))
+	return sgld.Run(ctx, p.plan, table, label, p.run.Progress)
 }
 
 // release settles the charge at what ran and hands the gate the files.
@@ -403,7 +417,15 @@ func (p *prepared) diagnose(report *Report, result *sgld.Result) {
 func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger.Budget) (*Report, error) {
 	r, d := p.run, p.policy.Dataset
 	delta := p.delta.Float64Down()
-	eps, _, err := accountant.Epsilon(p.policy.Budget.Accountant, event, delta)
+	// A run whose steps follow an answer that it bought is one mechanism with
+	// many branches: its guarantee is what was reserved, which bounds them all,
+	// not what the branch that ran cost.
+	reserved := p.request.Event
+	eps, _, err := accountant.Epsilon(p.policy.Budget.Accountant, reserved, delta)
+	if err != nil {
+		return nil, err
+	}
+	charged, _, err := accountant.Epsilon(p.policy.Budget.Accountant, event, delta)
 	if err != nil {
 		return nil, err
 	}
@@ -417,8 +439,8 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 		Guarantee: Guarantee{
 			Epsilon: Number(eps), Delta: p.delta, Accountant: p.policy.Budget.Accountant,
 			PrivacyUnit: string(d.Unit.Kind), Adjacency: d.Adjacency,
-			EpsilonByAccountant: epsilons(event, delta),
-			Events:              eventList(event),
+			EpsilonByAccountant: epsilons(reserved, delta), Charged: Number(charged),
+			Events: eventList(event),
 		},
 		Budget: budget, Sampler: samplerReport(plan, p.model, r.Temperature),
 		Diagnostics: Diagnostics{Parameters: []diagnostics.Summary{}, NotMixed: []string{}},
@@ -426,7 +448,6 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 	}
 	rep.Guarantee.Assumptions = p.assumptions(event)
 	rep.Guarantee.Statement = p.statement(eps, budget, plan, event, rep.Guarantee.Assumptions)
-	rep.Sampler.Seconds = plan.Seconds()
 	return rep, nil
 }
 
@@ -444,7 +465,8 @@ func (p *prepared) assumptions(event accountant.Event) []string {
 		"one row is one privacy unit, and no person stands in two rows",
 		"the machine, its administrator at the time of the run and whoever wrote the policy are trusted",
 		"bounds, levels and defaults in the policy were not chosen by looking at the data",
-		"run time, memory use and other side channels of the run are not observed by the analyst",
+		"run time, memory use, exit code and other side channels of the run are not observed by the analyst",
+		"the structure of the file (names and types of its columns) is public knowledge",
 		"the policy's name for the data set stands for the same rows at every run; their content is not fingerprinted",
 	}
 	if p.policy.LedgerID == "" {
@@ -455,6 +477,9 @@ func (p *prepared) assumptions(event accountant.Event) []string {
 	}
 	if p.policy.Dataset.Rows != nil {
 		out = append(out, "the number of rows is public knowledge, as the policy says")
+	}
+	if p.plan.CountEpsilon != nil {
+		out = append(out, "the Google library's Laplace mechanism and its source of randomness keep what they document")
 	}
 	if p.policy.Budget.Renews != "never" {
 		out = append(out, "the budget renews "+p.policy.Budget.Renews+": over k periods the guarantee is the k-fold composition")

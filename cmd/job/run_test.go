@@ -133,6 +133,30 @@ func TestReportHolds(t *testing.T) {
 	}
 }
 
+// TestBoughtRunStatesItsReservation: a run whose plan follows a bought count
+// guarantees what it reserved, whatever the branch that ran cost.
+func TestBoughtRunStatesItsReservation(t *testing.T) {
+	s := newShop(t)
+	r := s.job("out")
+	r.PolicyPath = s.write("p.yaml", strings.Replace(testPolicy, "  rows: 6\n", "", 1))
+	r.Sampler.Clip = new(float64)
+	*r.Sampler.Clip = 2
+	report, err := r.Do(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := report.Guarantee
+	if g.Epsilon > 0.5 || g.Epsilon < 0.49 || g.Charged > g.Epsilon {
+		t.Errorf("ε %g, charged %g, asked 0.5", g.Epsilon, g.Charged)
+	}
+	if len(g.Events) != 2 || !slices.ContainsFunc(g.Assumptions, func(a string) bool { return strings.Contains(a, "Laplace") }) {
+		t.Errorf("events %v", g.Events)
+	}
+	if err := s.verify(); err != nil {
+		t.Error(err)
+	}
+}
+
 func (s *shop) verify() error {
 	l, err := s.open(context.Background())
 	if err != nil {

@@ -87,9 +87,6 @@ func planCommand() *cli.Command {
 	}
 }
 
-// leastMemory is the least that the decoder starts with.
-const leastMemory = 256 << 20
-
 func runAction(c *cli.Context) error {
 	r, err := newRun(c)
 	if err != nil {
@@ -102,9 +99,6 @@ func runAction(c *cli.Context) error {
 	r.Format = c.String("format")
 	if r.Memory, err = bytesOf(c, "memory"); err != nil {
 		return err
-	}
-	if r.Memory > 0 && r.Memory < leastMemory {
-		return usagef("--memory is too small to decode a table: give at least 256MiB")
 	}
 	if c.Bool("dry-run") {
 		report, err := r.Plan(c.Context)
