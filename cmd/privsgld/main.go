@@ -12,9 +12,13 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/privsgld/privsgld/datasets"
 )
+
+// grace is how long an interrupted program has to end by itself.
+const grace = 5 * time.Second
 
 // errInterrupted is the cause of a cancelled run.
 var errInterrupted = errors.New("interrupted: nothing was released; a charge that was reserved stays")
@@ -42,6 +46,14 @@ func realMain(args []string) (code int) {
 	go func() {
 		<-signals
 		cancel(errInterrupted)
+		// What does not notice, a read from a pipe for one, ends by force: a run
+		// that is killed is safe at any moment.
+		select {
+		case <-signals:
+		case <-time.After(grace):
+		}
+		fmt.Fprintln(os.Stderr, "privsgld: "+errInterrupted.Error())
+		os.Exit(exitInterrupted)
 	}()
 	return run(ctx, args, os.Stdout, os.Stderr)
 }
