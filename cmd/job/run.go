@@ -467,7 +467,7 @@ func (p *prepared) assumptions(event accountant.Event) []string {
 		"bounds, levels and defaults in the policy were not chosen by looking at the data",
 		"run time, memory use, exit code and other side channels of the run are not observed by the analyst",
 		"the structure of the file (names and types of its columns) is public knowledge",
-		"the policy's name for the data set stands for the same rows at every run; their content is not fingerprinted",
+		"the policy's name for the data set stands for the same rows at every run, whose content is not fingerprinted",
 	}
 	if p.policy.LedgerID == "" {
 		out = append(out, "all jobs on this data set are charged to this ledger, which the policy does not pin")
@@ -494,7 +494,10 @@ func (p *prepared) assumptions(event accountant.Event) []string {
 func (p *prepared) statement(eps float64, budget ledger.Budget, plan *sgld.Plan, event accountant.Event, assumptions []string) string {
 	d, b := p.policy.Dataset, p.policy.Budget
 	mechanism := "the Gaussian mechanism on exact sums of clipped gradients"
-	composed := fmt.Sprintf("%d steps of each of %d chains", plan.Steps, plan.Request.Chains)
+	composed := fmt.Sprintf("%d steps", plan.Steps)
+	if n := plan.Request.Chains; n > 1 {
+		composed = fmt.Sprintf("%d steps of each of %d chains", plan.Steps, n)
+	}
 	if p.plan.CountEpsilon != nil {
 		mechanism += ", the Laplace mechanism on a count"
 		composed += ", one noisy count"

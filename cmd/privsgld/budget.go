@@ -48,12 +48,12 @@ func budgetText(w io.Writer, datasets []ledger.DatasetStatus) {
 	t := newTable(w)
 	t.AppendHeader(table.Row{"data set", "policy", "period", "ε", "δ", "spent ε", "one more run ε", "used", "jobs", "pending"})
 	for _, d := range datasets {
-		t.AppendRow(table.Row{d.Name, d.Policy, d.Period, d.Epsilon, d.Delta, short(d.EpsilonSpent), short(d.EpsilonRemaining), fmt.Sprintf("%.1f %%", 100*d.FractionUsed), d.Entries, d.Pending})
+		t.AppendRow(table.Row{d.Name, d.Policy, d.Period, d.Epsilon, d.Delta, shortUp(d.EpsilonSpent), shortDown(d.EpsilonRemaining), fmt.Sprintf("%.1f %%", 100*d.FractionUsed), d.Entries, d.Pending})
 	}
 	t.Render()
 	for _, d := range datasets {
 		for _, a := range d.Analysts {
-			line := fmt.Sprintf("%s: analyst %s has spent ε = %s", d.Name, a.Name, short(a.EpsilonSpent))
+			line := fmt.Sprintf("%s: analyst %s has spent ε = %s", d.Name, a.Name, shortUp(a.EpsilonSpent))
 			if a.Cap != nil {
 				line += fmt.Sprintf(" of %s", a.Cap.Epsilon)
 			}

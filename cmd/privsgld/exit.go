@@ -91,7 +91,7 @@ func classify(err error) failure {
 	case errors.Is(err, ledger.ErrUnavailable):
 		return failure{exit: exitLedger, code: "ledger_unavailable", message: err.Error()}
 	case errors.Is(err, gate.ErrOutput):
-		return failure{exit: exitInternal, code: "output_failed", message: err.Error(), hint: "the charge stands"}
+		return failure{exit: exitInternal, code: "output_failed", message: err.Error()}
 	default:
 		return failure{exit: exitInternal, code: "internal", message: err.Error()}
 	}

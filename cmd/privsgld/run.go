@@ -204,13 +204,13 @@ func newRun(c *cli.Context) (*job.Run, error) {
 // guaranteeText prints what run and plan share.
 func guaranteeText(w io.Writer, r *job.Report) {
 	g := r.Guarantee
-	fmt.Fprintf(w, "guarantee  ε = %s, δ = %s for one %s, %s (%s accountant)\n", short(float64(g.Epsilon)), g.Delta, g.PrivacyUnit, g.Adjacency, g.Accountant)
+	fmt.Fprintf(w, "guarantee  ε = %s, δ = %s for one %s, %s (%s accountant)\n", shortUp(float64(g.Epsilon)), g.Delta, g.PrivacyUnit, g.Adjacency, g.Accountant)
 	if g.EpsilonByAccountant.GDP != nil && g.Accountant != accountant.MethodGDP {
-		fmt.Fprintf(w, "           exact Gaussian accounting would say ε = %s\n", short(float64(*g.EpsilonByAccountant.GDP)))
+		fmt.Fprintf(w, "           exact Gaussian accounting would say ε = %s\n", shortUp(float64(*g.EpsilonByAccountant.GDP)))
 	}
 	b := r.Budget
 	fmt.Fprintf(w, "budget     ε %s of %s before, %s after; %.1f %% used; one more Gaussian run may take ε = %s\n",
-		short(b.EpsilonSpentBefore), b.Epsilon, short(b.EpsilonSpentAfter), 100*b.FractionUsed, short(b.EpsilonRemaining))
+		shortUp(b.EpsilonSpentBefore), b.Epsilon, shortUp(b.EpsilonSpentAfter), 100*b.FractionUsed, shortDown(b.EpsilonRemaining))
 	s := r.Sampler
 	fmt.Fprintf(w, "sampler    %s, %s metric, temperature %s; %d chain(s), %d steps of size %s, noise multiplier %s, clip %s, rate %s\n",
 		s.Model, s.Metric, short(s.EffectiveTemperature), s.Chains, s.Steps, short(s.StepSize), short(s.NoiseMultiplier), short(s.Clip), short(s.SamplingRate))
@@ -240,5 +240,21 @@ func runText(w io.Writer, r *job.Report, dir string) {
 }
 
 func short(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
+
+// shortUp never shows less than v: for what is spent or promised.
+func shortUp(v float64) string { return shortTowards(v, 1) }
+
+// shortDown never shows more than v: for what is left.
+func shortDown(v float64) string { return shortTowards(v, -1) }
+
+func shortTowards(v, sign float64) string {
+	s := short(v)
+	if shown, err := strconv.ParseFloat(s, 64); err != nil || math.IsInf(v, 0) || sign*(shown-v) >= 0 {
+		return s
+	}
+	// Half a unit of the fourth digit, and a hair.
+	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-3)
+	return short(v + sign*unit*0.5001)
+}
 
 func fixed(v float64) string { return fmt.Sprintf("%.4f", v) }
