@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"strconv"
 
 	"github.com/privsgld/privsgld/accountant"
 	"github.com/privsgld/privsgld/datasets"
@@ -114,13 +115,19 @@ const (
 	unknownUnits   = 1e4 // assumed where the number of units is neither public nor bought
 	visitSeconds   = 2.2e-8
 	visitSecondsBy = 1.2e-9 // more for each feature
+	coinSeconds    = 8e-9   // a unit's coin at q < 1
+	stepSeconds    = 1e-5   // a step's noise and update
 )
 
 // NewPlan chooses what the request leaves open. Errors: *Conflict for settings
-// that exclude each other or exceed the budget.
+// that exclude each other or exceed the budget, accountant.ErrUnsupported where
+// the accountant has no rule for them.
 func NewPlan(r Request) (*Plan, error) {
 	if err := r.check(); err != nil {
 		return nil, err
+	}
+	if r.Method == accountant.MethodGDP && r.Rate != nil && *r.Rate < 1 {
+		return nil, fmt.Errorf("sampling rate %g: the gdp filter has no amplification by sampling, leave out --sampling-rate: %w", *r.Rate, accountant.ErrUnsupported)
 	}
 	p := &Plan{Request: r, Units: float64(r.Rows), Rate: 1}
 	if r.Rate != nil {
@@ -496,7 +503,7 @@ func (p *Plan) leastStepsFor() int64 {
 }
 
 func (p *Plan) mostSteps() int64 {
-	visits := max(p.Units*p.Rate, 1) * float64(p.Request.Chains)
+	visits := max(p.visits(), 1) * float64(p.Request.Chains)
 	return max(p.leastStepsFor(), int64(math.Min(rowVisits/visits, 1e7)))
 }
 
@@ -565,6 +572,11 @@ func (p *Plan) finish(steps int64, z, t float64, cut bool) error {
 			limit = math.Min(limit, math.Min(longTime, math.Max(shortTime, surplusStep*w*p.Rate/p.curve))/w)
 		} else {
 			limit = math.Min(limit, surplusStep*p.Rate/p.curve*math.Max(1, float64(p.mostSteps())/float64(steps)))
+		}
+		if eta > limit && p.Request.Temperature == nil && t > 1 {
+			// The steps and not the budget bind: cooler instead of faster.
+			t = math.Max(1, limit/p.langevinStep(z, 1))
+			eta = p.langevinStep(z, t)
 		}
 		if eta > limit {
 			eta = limit
@@ -662,7 +674,7 @@ func (p *Plan) stepsWithin(z float64) (int64, error) {
 func (p *Plan) set(steps int64, z, eta float64) error {
 	p.Steps, p.NoiseMultiplier, p.StepSize = steps, z, eta
 	v := z * p.Clip / p.Rate
-	p.Temperature = eta * v * v / 2
+	p.Temperature = tidy(eta * v * v / 2)
 	p.DiffusionTime = eta * p.weight(steps)
 	p.Segments = nil
 	for _, s := range p.Request.Schedule.shape(steps) {
@@ -673,7 +685,9 @@ func (p *Plan) set(steps int64, z, eta float64) error {
 	} else if x > 0.5 {
 		p.warn("step size times the curvature bound is %.2g: the fastest directions may come out up to %.0f %% too wide", x, 100*(1/math.Sqrt(1-x/2)-1))
 	}
-	if p.Temperature > 1.001 {
+	if p.Request.Temperature == nil && p.Temperature > 1.001 && p.byHandOnly() {
+		p.warn("these settings do not reach temperature 1: the chain runs at temperature %.3g, so the draws' spread is the tempered posterior's, about %.2g times the posterior's; leave settings to the planner, or raise --epsilon", p.Temperature, math.Sqrt(p.Temperature))
+	} else if p.Request.Temperature == nil && p.Temperature > 1.001 {
 		p.warn("the budget does not reach temperature 1: the chain runs at temperature %.3g, so the draws' spread is the tempered posterior's, about %.2g times the posterior's; means are not affected to first order", p.Temperature, math.Sqrt(p.Temperature))
 	}
 	if p.Rate < 1 {
@@ -685,6 +699,21 @@ func (p *Plan) set(steps int64, z, eta float64) error {
 		p.explain("time: %.4g relaxation times of a direction of unit curvature: about %.3g effective draws, error of a mean about %.2g posterior standard deviations", p.DiffusionTime, p.EffectiveDraws(), p.MeanError())
 	}
 	return nil
+}
+
+// tidy rounds a derived figure to ten digits, so that a temperature of 1 reads 1.
+func tidy(x float64) float64 {
+	y, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 10, 64), 64)
+	if err != nil {
+		return x
+	}
+	return y
+}
+
+// byHandOnly says whether settings given by hand, not the budget alone, bind.
+func (p *Plan) byHandOnly() bool {
+	r := &p.Request
+	return r.byHand() || r.Steps != nil || r.Rate != nil
 }
 
 // EffectiveDraws is λt/2 for a direction of unit curvature in the metric, over
@@ -703,7 +732,19 @@ func (p *Plan) MeanError() float64 {
 // Seconds is a rough estimate of the run's time on this machine.
 func (p *Plan) Seconds() float64 {
 	perVisit := visitSeconds + visitSecondsBy*float64(len(p.Request.Encoding.Features))
-	return float64(p.Steps) * float64(p.Request.Chains) * math.Max(p.Units*p.Rate, 1) * perVisit / float64(runtime.GOMAXPROCS(0))
+	perStep := stepSeconds + math.Max(p.Units*p.Rate, 1)*perVisit/float64(runtime.GOMAXPROCS(0))
+	if p.Rate < 1 {
+		perStep += p.Units * coinSeconds
+	}
+	return float64(p.Steps) * float64(p.Request.Chains) * perStep
+}
+
+// visits is the work of a step in rows read: a coin for every unit counts too.
+func (p *Plan) visits() float64 {
+	if p.Rate == 1 {
+		return p.Units
+	}
+	return p.Units * (p.Rate + coinSeconds/visitSeconds)
 }
 
 // Reserve returns the event to reserve before the run: what the plan will do,

@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +23,10 @@ type Options struct {
 	Clock    func() time.Time // nil is time.Now
 	Timeout  time.Duration    // how long to wait for locks; 0 is 60 seconds
 
+	// MustExist makes Open fail with ErrUnavailable where there is no ledger, as
+	// a reader wants: a mistyped path verifies nothing.
+	MustExist bool
+
 	hook func(point string) // tests kill the process at named points
 }
 
@@ -33,7 +39,8 @@ func DefaultStateDir() (string, error) {
 		return filepath.Join(dir, "privsgld"), nil
 	}
 	home, err := os.UserHomeDir()
-	if err != nil {
+	if err != nil || !filepath.IsAbs(home) {
+		// A relative one would be another ledger in every folder.
 		return "", fmt.Errorf("%w: no home folder for the state; set XDG_STATE_HOME", ErrUnavailable)
 	}
 	return filepath.Join(home, ".local", "state", "privsgld"), nil
@@ -72,6 +79,11 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		var ok bool
 		if path, ok = strings.CutPrefix(o.DSN, "sqlite:"); !ok || path == "" {
 			return nil, fmt.Errorf("%w: the ledger's address must be sqlite:PATH", ErrUsage)
+		}
+	}
+	if o.MustExist {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: there is none at %s", ErrUnavailable, path)
 		}
 	}
 	s, _, err := openSQLite(ctx, path, o.Timeout, o.hook)

@@ -12,7 +12,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/privsgld/privsgld/accountant"
 	"github.com/privsgld/privsgld/accountant/ledger"
@@ -144,6 +147,9 @@ func (r *Run) prepare(ctx context.Context) (*prepared, error) {
 			return nil, &UsageError{Message: "delta must lie between 0 and 1"}
 		}
 	}
+	if err := errors.Join(checkName("analyst", r.Analyst), checkName("purpose", r.Purpose)); err != nil {
+		return nil, err
+	}
 	if err := p.bind(); err != nil {
 		return nil, err
 	}
@@ -177,6 +183,31 @@ func amount(name, text string) (accountant.Amount, error) {
 	return a, nil
 }
 
+// longestName bounds an analyst's name and a purpose, in bytes.
+const longestName = 200
+
+// checkName refuses text that would not be what it seems: one name in several
+// spellings would have several caps, and control characters forge lines.
+func checkName(what, text string) error {
+	fault := ""
+	switch {
+	case !utf8.ValidString(text):
+		fault = "is no UTF-8"
+	case len(text) > longestName:
+		fault = fmt.Sprintf("is longer than %d bytes", longestName)
+	case text != strings.TrimSpace(text) || strings.Contains(text, "  "):
+		fault = "has blanks at an end, or two in a row"
+	case strings.ContainsFunc(text, func(r rune) bool {
+		return r != ' ' && (!unicode.IsGraphic(r) || unicode.IsSpace(r) || unicode.Is(unicode.M, r))
+	}):
+		fault = "has control, invisible or combining characters"
+	}
+	if fault == "" {
+		return nil
+	}
+	return &UsageError{Message: fmt.Sprintf("%s %+q %s", what, text, fault), Hint: "use plain letters, digits and single blanks"}
+}
+
 // bind resolves model, target and features against the policy.
 func (p *prepared) bind() error {
 	r, d := p.run, p.policy.Dataset
@@ -189,6 +220,9 @@ func (p *prepared) bind() error {
 	}
 	if target == "" {
 		return &UsageError{Message: "no target: the policy names none", Hint: "give --target"}
+	}
+	if !slices.ContainsFunc(d.Columns, func(c policies.Column) bool { return c.Name == target }) {
+		return &UsageError{Message: fmt.Sprintf("target %q: the policy declares no such column", target)}
 	}
 	p.model = r.Model
 	if p.model == "" {
@@ -280,6 +314,8 @@ func (p *prepared) capRefusal(err error) error {
 	errors.As(err, &refusal)
 	out := &Refusal{Message: refusal.Message, Hint: refusal.Hint, Requested: p.epsilon.String()}
 	q := p.request
+	// What is asked about is the state of the budget: next to nothing is added.
+	q.Event = accountant.Gaussian(p.policy.Dataset.Adjacency, 1e12, 1)
 	budget, err := p.ledger.Preview(context.Background(), q)
 	var refused *ledger.Refused
 	var mismatch *ledger.Mismatch
@@ -294,6 +330,7 @@ func (p *prepared) capRefusal(err error) error {
 	budget.EpsilonSpentAfter = budget.EpsilonSpentBefore
 	out.Budget = &budget
 	out.Grantable = p.underJobCap(budget.GrantableEpsilon)
+	budget.GrantableEpsilon = out.Grantable
 	return out
 }
 
@@ -462,6 +499,7 @@ func eventList(e accountant.Event) []accountant.Event {
 // assumptions lists what the guarantee rests on beside the theorem.
 func (p *prepared) assumptions(event accountant.Event) []string {
 	out := []string{
+		gate.RandomnessAssumption,
 		"one row is one privacy unit, and no person stands in two rows",
 		"the machine, its administrator at the time of the run and whoever wrote the policy are trusted",
 		"bounds, levels and defaults in the policy were not chosen by looking at the data",

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,12 +66,23 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 func finish(commands []*cli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
+		c.Before = checkLogLevel
 		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return &usageError{message: err.Error()} }
 		if c.Action != nil {
 			c.Description += "\n" + exitHelp
 		}
 		finish(c.Subcommands)
 	}
+}
+
+// logLevels are the values of --log-level, quietest first.
+var logLevels = []string{"error", "warn", "info"}
+
+func checkLogLevel(c *cli.Context) error {
+	if level := c.String("log-level"); level != "" && !slices.Contains(logLevels, level) {
+		return usagef("unknown log level %q: use error, warn or info", level)
+	}
+	return nil
 }
 
 // noEnvironment lists the flags without an environment variable: what decides
@@ -112,6 +124,10 @@ func ledgerFlags() []cli.Flag {
 
 // openLedger opens the ledger that the flags name.
 func openLedger(c *cli.Context) func(context.Context) (*ledger.Ledger, error) {
+	return ledgerOpener(c, false)
+}
+
+func ledgerOpener(c *cli.Context, mustExist bool) func(context.Context) (*ledger.Ledger, error) {
 	return func(ctx context.Context) (*ledger.Ledger, error) {
 		timeout, err := time.ParseDuration(c.String("ledger-timeout"))
 		if err != nil || timeout < 0 {
@@ -121,7 +137,7 @@ func openLedger(c *cli.Context) func(context.Context) (*ledger.Ledger, error) {
 		if err != nil {
 			return nil, err
 		}
-		return ledger.Open(ctx, ledger.Options{DSN: c.String("ledger"), StateDir: state, Clock: time.Now, Timeout: timeout})
+		return ledger.Open(ctx, ledger.Options{DSN: c.String("ledger"), StateDir: state, Clock: time.Now, Timeout: timeout, MustExist: mustExist})
 	}
 }
 

@@ -39,7 +39,7 @@ func arrange(app *cli.App, argv []string) (*arrangement, error) {
 		case tok == "--":
 			rest = append(rest, tokens[i+1:]...)
 			i = len(tokens)
-		case tok == "-h" || tok == "--help":
+		case tok == "-h" || tok == "--help" || tok == "help" && len(path) == 0:
 			a.help = true
 		case len(tok) > 1 && tok[0] == '-':
 			name, value, inline := strings.Cut(strings.TrimLeft(tok, "-"), "=")
@@ -61,6 +61,9 @@ func arrange(app *cli.App, argv []string) (*arrangement, error) {
 					return nil, usagef("%s needs a value", flagText(name))
 				}
 				value = tokens[i]
+			}
+			if value == "" {
+				return nil, usagef("%s is empty: give a value, or leave it out", flagText(name))
 			}
 			options = append(options, given{name, value})
 		default:
@@ -135,7 +138,7 @@ func hasFlag(flags []cli.Flag, name string) bool {
 // findFlag looks a name up anywhere in the tree: whether a flag takes a value
 // must be known before the command is.
 func findFlag(app *cli.App, name string) cli.Flag {
-	if name == "version" {
+	if name == "version" || name == "v" {
 		return &cli.BoolFlag{Name: "version"}
 	}
 	var walk func([]*cli.Command) cli.Flag

@@ -46,7 +46,7 @@ func budgetText(w io.Writer, datasets []ledger.DatasetStatus) {
 		return
 	}
 	t := newTable(w)
-	t.AppendHeader(table.Row{"data set", "policy", "period", "ε", "δ", "spent ε", "one more run ε", "used", "jobs", "pending"})
+	t.AppendHeader(table.Row{"data set", "policy", "period", "ε", "δ", "spent ε", "room for ε", "used", "jobs", "pending"})
 	for _, d := range datasets {
 		t.AppendRow(table.Row{d.Name, d.Policy, d.Period, d.Epsilon, d.Delta, shortUp(d.EpsilonSpent), shortDown(d.EpsilonRemaining), fmt.Sprintf("%.1f %%", 100*d.FractionUsed), d.Entries, d.Pending})
 	}

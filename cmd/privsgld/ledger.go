@@ -19,20 +19,20 @@ func ledgerCommand() *cli.Command {
 			{
 				Name: "init", Usage: "make the ledger and print its id, to pin in a policy",
 				Description: "EXAMPLE:\n   privsgld ledger init --ledger sqlite:ledger.db", Flags: append(ledgerFlags(), shared()...),
-				Action: withLedger(func(c *cli.Context, l *ledger.Ledger) error {
+				Action: withLedger(false, func(c *cli.Context, l *ledger.Ledger) error {
 					return render(c, map[string]any{"id": l.ID(), "created": l.Created()}, func(w io.Writer) { fmt.Fprintln(w, l.ID()) })
 				}),
 			},
 			{
 				Name: "verify", Usage: "check every entry, total and signature of the ledger",
 				Description: "EXAMPLE:\n   privsgld ledger verify", Flags: append(ledgerFlags(), shared()...),
-				Action: withLedger(verifyLedger),
+				Action: withLedger(true, verifyLedger),
 			},
 			{
 				Name: "checkpoint", Usage: "print a signed checkpoint, to keep elsewhere",
 				Description: "EXAMPLE:\n   privsgld ledger checkpoint --to checkpoint.txt",
 				Flags:       append(append([]cli.Flag{text("to", "", "`FILE` to write (default: standard output)")}, ledgerFlags()...), shared()...),
-				Action: withLedger(func(c *cli.Context, l *ledger.Ledger) error {
+				Action: withLedger(true, func(c *cli.Context, l *ledger.Ledger) error {
 					note, err := l.Checkpoint(c.Context)
 					if err != nil {
 						return err
@@ -50,9 +50,9 @@ func ledgerCommand() *cli.Command {
 	}
 }
 
-func withLedger(action func(*cli.Context, *ledger.Ledger) error) cli.ActionFunc {
+func withLedger(mustExist bool, action func(*cli.Context, *ledger.Ledger) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		l, err := openLedger(c)(c.Context)
+		l, err := ledgerOpener(c, mustExist)(c.Context)
 		if err != nil {
 			return err
 		}

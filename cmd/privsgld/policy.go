@@ -67,6 +67,9 @@ func writeAll(c *cli.Context, b []byte) error {
 
 func loadPolicy(c *cli.Context) (*policies.Policy, error) {
 	path := c.Args().First()
+	if path != "" && c.IsSet("policy") {
+		return nil, usagef("name one policy file, as the argument or with --policy")
+	}
 	if path == "" {
 		path = c.String("policy")
 	}
@@ -87,7 +90,7 @@ func policyInit(c *cli.Context) error {
 	}
 	path := c.String("to")
 	if path == "" {
-		return writeAll(c, b)
+		return render(c, map[string]any{"policy": string(b)}, func(w io.Writer) { _, _ = w.Write(b) })
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // a policy is public
 	if errors.Is(err, os.ErrExist) {

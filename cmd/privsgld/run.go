@@ -209,8 +209,8 @@ func guaranteeText(w io.Writer, r *job.Report) {
 		fmt.Fprintf(w, "           exact Gaussian accounting would say ε = %s\n", shortUp(float64(*g.EpsilonByAccountant.GDP)))
 	}
 	b := r.Budget
-	fmt.Fprintf(w, "budget     ε %s of %s before, %s after; %.1f %% used; one more Gaussian run may take ε = %s\n",
-		shortUp(b.EpsilonSpentBefore), b.Epsilon, shortUp(b.EpsilonSpentAfter), 100*b.FractionUsed, shortDown(b.EpsilonRemaining))
+	fmt.Fprintf(w, "budget     ε %s of %s before, %s after; %.1f %% used; it has room for one more Gaussian run of ε = %s, and with all caps for %s\n",
+		shortUp(b.EpsilonSpentBefore), b.Epsilon, shortUp(b.EpsilonSpentAfter), 100*b.FractionUsed, shortDown(b.EpsilonRemaining), shortDown(b.GrantableEpsilon))
 	s := r.Sampler
 	fmt.Fprintf(w, "sampler    %s, %s metric, temperature %s; %d chain(s), %d steps of size %s, noise multiplier %s, clip %s, rate %s\n",
 		s.Model, s.Metric, short(s.EffectiveTemperature), s.Chains, s.Steps, short(s.StepSize), short(s.NoiseMultiplier), short(s.Clip), short(s.SamplingRate))
@@ -221,7 +221,7 @@ func planText(w io.Writer, r *job.Report) {
 	for _, line := range r.Sampler.Explain {
 		fmt.Fprintf(w, "  %s\n", line)
 	}
-	fmt.Fprintf(w, "time       at most about %s seconds on this machine\n", short(r.Sampler.Seconds))
+	fmt.Fprintf(w, "time       about %s seconds on this machine, less where rows repeat\n", short(r.Sampler.Seconds))
 	for _, line := range r.Warnings {
 		fmt.Fprintf(w, "warning    %s\n", line)
 	}

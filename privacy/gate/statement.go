@@ -32,6 +32,10 @@ type Guarantee struct {
 	Periods       int64 // so far
 }
 
+// RandomnessAssumption is one that every guarantee on a computer has: list it
+// first.
+const RandomnessAssumption = "the random numbers come from a cryptographic generator that no observer can predict"
+
 // Statement says the guarantee in words, with everything that it depends on.
 // ε is shown rounded up to 6 significant digits.
 func Statement(g Guarantee) string {
@@ -51,8 +55,7 @@ func Statement(g Guarantee) string {
 	if g.Periods > 1 {
 		fmt.Fprintf(&b, " Over the %d periods so far the guarantee is the %d-fold composition of that.", g.Periods, g.Periods)
 	}
-	assumptions := append([]string{"the random numbers come from a cryptographic generator that no observer can predict"}, g.Assumptions...)
-	fmt.Fprintf(&b, " It is assumed that %s.", strings.Join(assumptions, "; that "))
+	fmt.Fprintf(&b, " It is assumed that %s.", strings.Join(g.Assumptions, "; that "))
 	return b.String()
 }
 
