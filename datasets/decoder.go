@@ -49,6 +49,7 @@ const (
 	kindType
 	kindUnsupported
 	kindQuotes
+	kindMixed
 	kindTooLarge
 	kindDamaged
 )
@@ -160,6 +161,8 @@ func (j job) decodeAll(at *int) error {
 }
 
 // decodeFile tells the format by the first bytes and hands over to its adapter.
+// All part files have one format: two in a folder are mostly one table twice,
+// and then everybody stands in it twice.
 func decodeFile(f *os.File, s *sink) error {
 	head := make([]byte, 8)
 	n, err := f.ReadAt(head, 0)
@@ -167,15 +170,20 @@ func decodeFile(f *os.File, s *sink) error {
 		return verdict{Kind: kindDamaged}
 	}
 	head = head[:n]
+	format, decode := "csv", func() error { return decodeCSV(f, bytes.HasPrefix(head, []byte{0x1f, 0x8b}), s) }
 	switch {
 	case bytes.HasPrefix(head, []byte("PAR1")):
-		return decodeParquet(f, s)
+		format, decode = "parquet", func() error { return decodeParquet(f, s) }
 	case bytes.HasPrefix(head, []byte("ARROW1")):
-		return decodeArrowFile(f, s)
+		format, decode = "arrow", func() error { return decodeArrowFile(f, s) }
 	case bytes.HasPrefix(head, []byte{0xff, 0xff, 0xff, 0xff}):
-		return decodeArrowStream(f, s)
+		format, decode = "arrow", func() error { return decodeArrowStream(f, s) }
 	}
-	return decodeCSV(f, bytes.HasPrefix(head, []byte{0x1f, 0x8b}), s)
+	if s.format != "" && s.format != format {
+		return verdict{Kind: kindMixed}
+	}
+	s.format = format
+	return decode()
 }
 
 // sink gathers encoded rows of all files and writes them block by block.
@@ -183,6 +191,7 @@ type sink struct {
 	columns       []*column
 	csv           csvRules
 	structureOnly bool
+	format        string // of the files so far
 	out           *layoutWriter
 	rows          int64 // of all files, those still in the columns' buffers included
 	limit         int64 // bytes of encoding

@@ -26,9 +26,10 @@ const (
 	textNotRegular   = "data: not a regular file; give a file, a folder of part files, or a glob of files"
 	textEmptyFolder  = "data: the folder holds no part files"
 	textTooManyFiles = "data: more than 1000 part files; join some of them"
-	textNoTable      = "data: not a table that this program reads; give Parquet, Arrow IPC or CSV (gzip or not)"
+	textNoTable      = "data: not a table that this program reads; give Parquet, Arrow IPC or CSV (gzip or not, without NUL bytes)"
 	textUnsupported  = "data: a Parquet compression or encoding that this program does not read; write it with snappy or zstd and default encodings"
 	textQuotes       = "data: a quote in the CSV is not closed or stands inside a cell; quote such a cell whole and double the quotes in it"
+	textMixed        = "data: the part files are of different formats, perhaps one table twice; keep one format in the folder"
 	textTooLarge     = "data: larger than a table may be, or claims more than its bytes can hold"
 	textDamaged      = "data: damaged, or beyond the decoder's limits on memory and time; write the file anew, or raise --memory"
 )
@@ -51,6 +52,8 @@ func (v verdict) toError(files int, columns []columnSpec) error {
 		return badData(prefix + textUnsupported)
 	case v.Kind == kindQuotes:
 		return badData(prefix + textQuotes)
+	case v.Kind == kindMixed:
+		return badData(textMixed)
 	case v.Kind == kindTooLarge:
 		return badData(prefix + textTooLarge)
 	case v.Kind == kindMissing && named:

@@ -308,7 +308,7 @@ func TestSources(t *testing.T) {
 	folder := t.TempDir()
 	parts := filepath.Join(folder, "parts")
 	for name, data := range map[string][]byte{
-		"b.parquet": parquetBytes(t, smallTable(3), compress.Codecs.Snappy), "c.arrow": streamBytes(t, smallTable(2)),
+		"b.csv": []byte("y,x\nyes,0\nno,0.75\nno,\n"), "c.csv": []byte("y,x\nyes,0\nno,0.75\n"),
 		"a.csv": []byte("x,y\n100,yes\n"), ".hidden": {0}, "_SUCCESS": nil,
 	} {
 		if err := os.MkdirAll(parts, 0o700); err != nil {
@@ -329,6 +329,11 @@ func TestSources(t *testing.T) {
 	if err := os.Remove(bad); err != nil {
 		t.Fatal(err)
 	}
+	twice := filepath.Join(parts, "d.parquet")
+	if err := os.WriteFile(twice, parquetBytes(t, smallTable(3), compress.Codecs.Snappy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantBadData(t, Check(gate.StructurePermit(), parts, b), textMixed)
 
 	if err := syscall.Mkfifo(filepath.Join(folder, "fifo"), 0o600); err != nil {
 		t.Fatal(err)

@@ -47,7 +47,7 @@ func tryOpen(t *testing.T, path string, b *Binding, within time.Duration) (opene
 func inClosedList(text string) bool {
 	fixed := []string{
 		textNoFile, textUnreadable, textNotRegular, textEmptyFolder, textTooManyFiles,
-		textNoTable, textUnsupported, textQuotes, textTooLarge, textDamaged,
+		textNoTable, textUnsupported, textQuotes, textMixed, textTooLarge, textDamaged,
 	}
 	return slices.Contains(fixed, text) || columnText.MatchString(text)
 }
