@@ -115,7 +115,7 @@ const (
 	unknownUnits   = 1e4 // assumed where the number of units is neither public nor bought
 	visitSeconds   = 2.2e-8
 	visitSecondsBy = 1.2e-9 // more for each feature
-	coinSeconds    = 8e-9   // a unit's coin at q < 1
+	coinSeconds    = 1.7e-8 // a unit's coin at q < 1
 	stepSeconds    = 1e-5   // a step's noise and update
 )
 
