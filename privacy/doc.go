@@ -24,5 +24,5 @@
 //     float64 q, not with q rounded to the generator's word.
 //
 // Random bits come from [Source], keyed by the operating system. [Seeded] is
-// another type, for tests; the code that can release takes a *Source.
+// another type, for tests; the code that can release makes its own *Source.
 package privacy

@@ -159,8 +159,8 @@ func runChain(ctx context.Context, p *Plan, m *metric, sum *noisySum, start priv
 	for _, s := range p.Segments {
 		for range s.Steps {
 			if k%progressEvery == 0 {
-				if err := checkContext(ctx); err != nil {
-					return nil, err
+				if ctx.Err() != nil {
+					return nil, context.Cause(ctx)
 				}
 				report(k)
 			}

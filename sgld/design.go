@@ -1,7 +1,6 @@
 package sgld
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -159,9 +158,9 @@ func (g *design) factors(clip privacy.Clip, m *privacy.Map) []float64 {
 
 // gradient adds the clipped, lattice-rounded gradients of the units lo … hi−1
 // to sum (length d+1: the last slot gathers the reference levels and is
-// dropped). theta has length d+1 with a zero at the end. weight nil means every
-// distinct unit with its multiplicity; otherwise the units are those listed,
-// once each.
+// dropped). theta has length d+1 with a zero at the end. In full, lo and hi count
+// distinct units, each taken with its multiplicity; otherwise they count the
+// rows listed in batch, each taken once.
 func (g *design) gradient(sum []int64, theta, factor []float64, batch []uint32, full bool, lo, hi int) {
 	nn, nc := len(g.numbers), g.cats
 	for i := lo; i < hi; i++ {
@@ -249,15 +248,5 @@ func (w *workers) sum(dst []int64, g *design, theta, factor []float64, batch []u
 		for i := range dst {
 			dst[i] += w.sums[k][i]
 		}
-	}
-}
-
-// checkContext returns the context's error, if any.
-func checkContext(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	default:
-		return nil
 	}
 }

@@ -395,7 +395,6 @@ func (p *Plan) chooseClip() error {
 	r := &p.Request
 	d, n := float64(len(r.Encoding.Coefficients)), p.Units
 	kappa := 1 / (r.PriorSD * r.PriorSD)
-	p.relaxed = p.Metric != MetricIdentity
 	switch p.Metric {
 	case MetricBought:
 		p.Clip = boughtClip * math.Sqrt(d/(n*logisticCurvature))
@@ -421,6 +420,10 @@ func (p *Plan) chooseClip() error {
 	}
 	return nil
 }
+
+// relaxes says whether time is counted in relaxation times: in a metric a
+// direction of unit curvature needs one.
+func (p *Plan) relaxes() bool { return p.Metric != MetricIdentity }
 
 func (p *Plan) temperatureOr(t float64) float64 {
 	if p.Request.Temperature != nil {
@@ -522,7 +525,7 @@ func (p *Plan) solve() error {
 		if err != nil {
 			return err
 		}
-		return p.finish(*r.Steps, z, t, true)
+		return p.finish(*r.Steps, z, t)
 	}
 	steps := p.leastStepsFor()
 	most := p.mostSteps()
@@ -543,13 +546,13 @@ func (p *Plan) solve() error {
 	if err != nil {
 		return err
 	}
-	return p.finish(steps, z, t, true)
+	return p.finish(steps, z, t)
 }
 
 // autoTemperature returns the temperature asked, or the one at which the
 // budget's diffusion time mixes a direction of unit curvature.
 func (p *Plan) autoTemperature(z float64, steps int64, asked float64) float64 {
-	if p.Request.Temperature != nil || !p.relaxed {
+	if p.Request.Temperature != nil || !p.relaxes() {
 		return asked
 	}
 	time := p.langevinStep(z, 1) * p.weight(steps)
@@ -561,27 +564,25 @@ func (p *Plan) autoTemperature(z float64, steps int64, asked float64) float64 {
 
 // finish sets the plan from steps and the smallest lawful z: step sizes beyond
 // the useful or the stable are cut, which raises z and lowers the charge.
-func (p *Plan) finish(steps int64, z, t float64, cut bool) error {
+func (p *Plan) finish(steps int64, z, t float64) error {
 	t = p.autoTemperature(z, steps, t)
 	eta := p.langevinStep(z, t)
-	if cut {
-		stable := p.Rate / p.curve
-		limit := stable
-		if p.relaxed {
-			w := p.weight(steps)
-			limit = math.Min(limit, math.Min(longTime, math.Max(shortTime, surplusStep*w*p.Rate/p.curve))/w)
-		} else {
-			limit = math.Min(limit, surplusStep*p.Rate/p.curve*math.Max(1, float64(p.mostSteps())/float64(steps)))
-		}
-		if eta > limit && p.Request.Temperature == nil && t > 1 {
-			// The steps and not the budget bind: cooler instead of faster.
-			t = math.Max(1, limit/p.langevinStep(z, 1))
-			eta = p.langevinStep(z, t)
-		}
-		if eta > limit {
-			eta = limit
-			z = math.Max(z, p.langevinNoise(eta, t)*(1+1e-12))
-		}
+	stable := p.Rate / p.curve
+	limit := stable
+	if p.relaxes() {
+		w := p.weight(steps)
+		limit = math.Min(limit, math.Min(longTime, math.Max(shortTime, surplusStep*w*p.Rate/p.curve))/w)
+	} else {
+		limit = math.Min(limit, surplusStep*p.Rate/p.curve*math.Max(1, float64(p.mostSteps())/float64(steps)))
+	}
+	if eta > limit && p.Request.Temperature == nil && t > 1 {
+		// The steps and not the budget bind: cooler instead of faster.
+		t = math.Max(1, limit/p.langevinStep(z, 1))
+		eta = p.langevinStep(z, t)
+	}
+	if eta > limit {
+		eta = limit
+		z = math.Max(z, p.langevinNoise(eta, t)*(1+1e-12))
 	}
 	return p.set(steps, z, eta)
 }
@@ -695,7 +696,7 @@ func (p *Plan) set(steps int64, z, eta float64) error {
 		p.warn("mini-batches add heat that the effective temperature leaves out: at most %.3g", heat)
 	}
 	p.explain("steps: %d of size %.4g with noise multiplier %.4g", steps, eta, z)
-	if p.relaxed {
+	if p.relaxes() {
 		p.explain("time: %.4g relaxation times of a direction of unit curvature: about %.3g effective draws, error of a mean about %.2g posterior standard deviations", p.DiffusionTime, p.EffectiveDraws(), p.MeanError())
 	}
 	return nil
