@@ -64,7 +64,8 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 		}
 		res.Events = append(res.Events, accountant.Pure(r.Adjacency, *p.CountEpsilon, 1))
 		if p, err = p.WithCount(n); err != nil {
-			return nil, err
+			// No usage error any more: the data was opened and the charge stands.
+			return nil, fmt.Errorf("after the noisy count the settings given by hand do not fit (%v); the charge stands", err)
 		}
 		r = &p.Request
 	}
