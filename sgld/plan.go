@@ -85,7 +85,6 @@ type Plan struct {
 	curve   float64 // bound of the curvature in the metric
 	muTotal float64 // full batch: what all Gaussians may take, in Gaussian DP
 	muSteps float64 // what is left of it for the steps
-	relaxed bool    // a direction of unit curvature relaxes in unit time
 }
 
 // Segment is a run of equal steps of each chain.
