@@ -11,17 +11,19 @@ type Method string
 const (
 	// MethodRDP: Rényi divergences, over all orders.
 	MethodRDP Method = "rdp"
+	// MethodPLD: privacy loss distributions, for events fixed in advance.
+	MethodPLD Method = "pld"
 	// MethodGDP: Gaussian DP.
 	MethodGDP Method = "gdp"
 )
 
-// ParseMethod reads "rdp" or "gdp" and refuses anything else.
+// ParseMethod reads "rdp", "pld" or "gdp" and refuses anything else.
 func ParseMethod(text string) (Method, error) {
 	switch m := Method(text); m {
-	case MethodRDP, MethodGDP:
+	case MethodRDP, MethodPLD, MethodGDP:
 		return m, nil
 	}
-	return "", fmt.Errorf("%w: accountant %q is unknown; write rdp or gdp", ErrDomain, clip(text))
+	return "", fmt.Errorf("%w: accountant %q is unknown; write rdp, pld or gdp", ErrDomain, clip(text))
 }
 
 // Orders that Epsilon searches, by their distance from 1.
@@ -67,8 +69,7 @@ func Epsilon(m Method, e Event, delta float64) (eps, order float64, err error) {
 		}
 		eps = GaussianEpsilon(up(math.Sqrt(mu2), 2), c.remainingDelta(delta))
 	default:
-		_, err := ParseMethod(string(m))
-		return 0, 0, err
+		return 0, 0, fmt.Errorf("%w: accountant %q is unknown", ErrDomain, clip(string(m)))
 	}
 	if c.pure {
 		if plain := c.pureSum.Float64Up(); plain <= eps {
@@ -94,7 +95,7 @@ func (c *curve) epsilonRDP(delta float64) (eps, order float64) {
 		return 0, 0
 	}
 	if delta == 0 {
-		if c.mu2 == 0 && len(c.sampled) == 0 && c.deltaInf == 0 {
+		if c.pure {
 			return c.pureSum.Float64Up(), 0
 		}
 		return math.Inf(1), 0

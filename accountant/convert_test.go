@@ -136,10 +136,10 @@ func TestEpsilonEdges(t *testing.T) {
 			t.Errorf("δ of %g: %v", delta, err)
 		}
 	}
-	if _, _, err := Epsilon("pld", gauss, 1e-6); !errors.Is(err, ErrDomain) {
+	if _, _, err := Epsilon("moments", gauss, 1e-6); !errors.Is(err, ErrDomain) {
 		t.Errorf("unknown accountant: %v", err)
 	}
-	for text, ok := range map[string]bool{"rdp": true, "gdp": true, "RDP": false, "": false} {
+	for text, ok := range map[string]bool{"rdp": true, "pld": true, "gdp": true, "RDP": false, "": false} {
 		if _, err := ParseMethod(text); (err == nil) != ok {
 			t.Errorf("ParseMethod(%q): %v", text, err)
 		}

@@ -1,6 +1,7 @@
 package accountant
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -17,14 +18,20 @@ const (
 // curve is a valid event, sorted by how its parts compose. Under RDP it is a
 // function of the order; under Gaussian DP a number.
 type curve struct {
-	mu2      float64        // Σ μ² of the Gaussians without sampling, rounded up
-	sampled  []sampledSteps // Poisson-sampled Gaussians
-	response []responses    // pure and approximate events, without their δ
-	laplace  []responses    // the ε of Laplace events is 1/b
-	deltaInf float64        // probability that an approximate event fails at all, rounded up
-	pure     bool           // nothing but pure and Laplace events
-	pureSum  Amount         // Σ ε of pure, Laplace and approximate events, exact but for Laplace
-	deltaSum Amount         // Σ δ of approximate events, exact
+	adj      Adjacency
+	mu2      float64         // Σ μ² of the Gaussians without sampling, rounded up
+	rho      float64         // Σ ρ of zCDP events and discrete Gaussians, rounded up
+	sampled  []sampledSteps  // Poisson-sampled Gaussians, ascending in q, then z
+	fixed    []sampledSteps  // Gaussians on samples of fixed size, replace-one
+	response []responses     // pure and approximate events, without their δ
+	laplace  []responses     // the ε of Laplace events is 1/b
+	discrete []discreteNoise // discrete Laplace
+	gaussian []discreteNoise // discrete Gaussians; they are in rho too
+	zcdp     bool            // zCDP events, of which nothing but ρ is known
+	deltaInf float64         // probability that an approximate event fails at all, rounded up
+	pure     bool            // nothing but pure and Laplace events
+	pureSum  Amount          // Σ ε of pure, Laplace and approximate events, exact but for Laplace
+	deltaSum Amount          // Σ δ of approximate events, exact
 }
 
 // sampledSteps are count steps with rate 0 < q < 1 and noise multiplier z.
@@ -37,14 +44,24 @@ type sampledSteps struct {
 // responses are count mechanisms that are eps-DP.
 type responses struct{ eps, count float64 }
 
-// curveOf compiles e. The error wraps ErrDomain.
+// discreteNoise are count uses of noise on the integers: z is its parameter
+// divided by the add-remove sensitivity, shift how far neighbours lie apart, in
+// integers (0: not known).
+type discreteNoise struct {
+	z     float64
+	shift int64
+	count float64
+}
+
+// curveOf compiles e. The error wraps ErrDomain, or ErrUnsupported where no
+// accountant has a rule for an event under its adjacency.
 func curveOf(e Event) (*curve, error) {
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
-	c := &curve{pure: true}
+	c := &curve{adj: e.Adjacency, pure: true}
 	distance := e.Adjacency.distance()
-	var squares []float64
+	var squares, rhos []float64
 	survive := 0.0 // log of the probability that no approximate event fails
 	for _, part := range e.Merge().Events {
 		n := float64(part.Count)
@@ -57,26 +74,54 @@ func curveOf(e Event) (*curve, error) {
 		case TypePoissonGaussian:
 			c.sampled = append(c.sampled, sampledSteps{e.Adjacency, part.SamplingRate, z, n})
 			c.pure = false
-		case TypeLaplace:
+		case TypeFixedSizeGaussian:
+			if e.Adjacency != ReplaceOne {
+				return nil, fmt.Errorf("%w: fixed_size_gaussian is defined under replace-one only: a source of fixed size has no neighbour with one unit more", ErrUnsupported)
+			}
+			c.pure = false
+			if part.SampleSize == part.SourceSize {
+				mu := distance / z
+				squares = append(squares, n*mu*mu)
+				continue
+			}
+			// Both are whole numbers below 2⁵³: one rounding.
+			q := math.Nextafter(float64(part.SampleSize)/float64(part.SourceSize), 1)
+			c.fixed = append(c.fixed, sampledSteps{e.Adjacency, min(q, 1-ulp/2), z, n})
+		case TypeDiscreteGaussian:
+			mu := distance / z
+			rhos = append(rhos, n*mu*mu/2)
+			c.gaussian = append(c.gaussian, discreteNoise{z, int64(distance) * part.Sensitivity, n})
+			c.pure = false
+		case TypeLaplace, TypeDiscreteLaplace:
 			if z == 0 {
 				c.mu2 = math.Inf(1)
 				c.pure = false
 				continue
 			}
-			c.laplace = append(c.laplace, responses{up(distance/z, 2), n})
+			if part.Type == TypeLaplace {
+				c.laplace = append(c.laplace, responses{up(distance/z, 2), n})
+			} else {
+				c.discrete = append(c.discrete, discreteNoise{z, int64(distance) * part.Sensitivity, n})
+			}
 			c.pureSum = c.pureSum.Add(inverseUp(int64(distance), z).times(part.Count))
-		case TypePure, TypeApproximate:
+		case TypeZCDP:
+			c.zcdp, c.pure = true, false
+			if !part.Rho.IsZero() {
+				rhos = append(rhos, n*max(part.Rho.Float64Up(), leastLoss))
+			}
+		case TypePure, TypeApproximate, TypePartitionSelection:
 			if !part.Epsilon.IsZero() {
 				c.response = append(c.response, responses{max(part.Epsilon.Float64Up(), leastLoss), n})
 			}
 			c.pureSum = c.pureSum.Add(part.Epsilon.times(part.Count))
-			if part.Type == TypeApproximate && !part.Delta.IsZero() {
+			if part.Type != TypePure && !part.Delta.IsZero() {
 				c.pure = false
 				c.deltaSum = c.deltaSum.Add(part.Delta.times(part.Count))
 				survive += n * math.Log1p(-part.Delta.Float64Up())
 			}
 		}
 	}
+	c.rho = up(sum(rhos), 8)
 	// Five roundings a term; the compensated sum adds less than one more.
 	c.mu2 += up(sum(squares), 8)
 	c.deltaInf = min(1, up(-math.Expm1(survive), 16+4*float64(len(c.response))))
@@ -90,6 +135,9 @@ func (c *curve) rdp(alpha float64) float64 {
 	if c.mu2 > 0 {
 		terms = append(terms, up(alpha*c.mu2/2, 2))
 	}
+	if c.rho > 0 {
+		terms = append(terms, up(alpha*c.rho, 2)) // Bun & Steinke 2016, Definition 1.1
+	}
 	for _, s := range c.sampled {
 		terms = append(terms, up(s.count*sampledGaussianRDP(s, alpha), 2))
 	}
@@ -98,6 +146,14 @@ func (c *curve) rdp(alpha float64) float64 {
 	}
 	for _, r := range c.laplace {
 		terms = append(terms, up(r.count*laplaceRDP(r.eps, alpha), 2))
+	}
+	for _, s := range c.fixed {
+		// Sampling never costs: R is quasi-convex in the pair.
+		mu := c.adj.distance() / s.z
+		terms = append(terms, up(s.count*alpha*mu*mu/2, 8))
+	}
+	for _, s := range c.discrete {
+		terms = append(terms, up(s.count*responseRDP(up(c.adj.distance()/s.z, 2), alpha), 2))
 	}
 	return up(sum(terms), 2)
 }

@@ -2,6 +2,7 @@ package accountant
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,13 +22,39 @@ var ErrDomain = errors.New("invalid value")
 type EventType string
 
 const (
-	TypeGaussian        EventType = "gaussian"
-	TypePoissonGaussian EventType = "poisson_gaussian"
-	TypeLaplace         EventType = "laplace"
-	TypePure            EventType = "pure"
-	TypeApproximate     EventType = "approximate"
-	TypeComposition     EventType = "composition"
+	TypeGaussian           EventType = "gaussian"
+	TypePoissonGaussian    EventType = "poisson_gaussian"
+	TypeFixedSizeGaussian  EventType = "fixed_size_gaussian"
+	TypeDiscreteGaussian   EventType = "discrete_gaussian"
+	TypeLaplace            EventType = "laplace"
+	TypeDiscreteLaplace    EventType = "discrete_laplace"
+	TypePure               EventType = "pure"
+	TypeApproximate        EventType = "approximate"
+	TypePartitionSelection EventType = "partition_selection"
+	TypeZCDP               EventType = "zcdp"
+	TypeComposition        EventType = "composition"
 )
+
+// parameters says which fields an event type uses beside its count. A type with
+// optional parameters accepts them unset.
+type parameters struct {
+	noise, rate, sizes, sensitivity, epsilon, delta, rho bool
+	optionalSensitivity                                  bool
+}
+
+var parametersOf = map[EventType]parameters{
+	TypeGaussian:           {noise: true},
+	TypePoissonGaussian:    {noise: true, rate: true},
+	TypeFixedSizeGaussian:  {noise: true, sizes: true},
+	TypeDiscreteGaussian:   {noise: true, optionalSensitivity: true},
+	TypeLaplace:            {noise: true},
+	TypeDiscreteLaplace:    {noise: true, sensitivity: true},
+	TypePure:               {epsilon: true},
+	TypeApproximate:        {epsilon: true, delta: true},
+	TypePartitionSelection: {epsilon: true, delta: true},
+	TypeZCDP:               {rho: true},
+	TypeComposition:        {},
+}
 
 // Bounds of an event tree, so that neither a file nor a ledger entry can make
 // an accountant work for ever.
@@ -35,33 +62,47 @@ const (
 	maxDepth = 8
 	maxParts = 1 << 20 // leaves, a listed noise multiplier counting as one
 	maxCount = 1 << 53 // of all steps together: exact in a float64
+
+	maxSensitivity = 1 << 31
 )
 
 // Event is what happened to the data: a mechanism with its parameters, or a
 // composition of events. Build one with the constructors below; fields that a
 // type does not use are zero.
 //
-//	gaussian          NoiseMultiplier or NoiseMultipliers (a sequence of steps)
-//	poisson_gaussian  SamplingRate, and noise as above
-//	laplace           noise as above: scale / L1 sensitivity
-//	pure              Epsilon
-//	approximate       Epsilon, Delta
-//	composition       Events
+//	gaussian             NoiseMultiplier or NoiseMultipliers (a sequence of steps)
+//	poisson_gaussian     SamplingRate, and noise as above
+//	fixed_size_gaussian  SampleSize of SourceSize units drawn without replacement,
+//	                     and noise as above
+//	discrete_gaussian    noise as above: sigma / L2 sensitivity, on the integers;
+//	                     Sensitivity where one coordinate is released
+//	laplace              noise as above: scale / L1 sensitivity
+//	discrete_laplace     noise as above, on the integers, and Sensitivity
+//	pure                 Epsilon
+//	approximate          Epsilon, Delta
+//	partition_selection  Epsilon, Delta for each partition that a unit may touch
+//	zcdp                 Rho
+//	composition          Events
 //
 // Count repeats the event, a sequence or composition as a whole; 0 is nothing.
 //
-// In JSON the keys are type, adjacency, sampling_rate, noise_multiplier,
-// noise_multipliers, epsilon, delta, count, events. When read, count is 1
-// unless given; an unknown or repeated key, or one that the type does not use,
-// is an error.
+// In JSON the keys are type, adjacency, sampling_rate, sample_size, source_size,
+// noise_multiplier, noise_multipliers, sensitivity, epsilon, delta, rho, count,
+// events. When read, count is 1 unless given; an unknown or repeated key, or one
+// that the type does not use, is an error. A key never changes its meaning; new
+// types and keys may be added.
 type Event struct {
 	Type             EventType
 	Adjacency        Adjacency
 	SamplingRate     float64 // q in [0, 1]: every unit joins independently
+	SampleSize       int64   // 0 ≤ SampleSize ≤ SourceSize
+	SourceSize       int64   // ≥ 1
 	NoiseMultiplier  float64 // z ≥ 0, finite; 0 costs +Inf
 	NoiseMultipliers []float64
+	Sensitivity      int64 // add-remove sensitivity in units of the integers; 0: not given
 	Epsilon          *Amount
 	Delta            *Amount
+	Rho              *Amount
 	Count            int64
 	Events           []Event
 }
@@ -79,6 +120,43 @@ func PoissonGaussian(adj Adjacency, q, z float64, count int64) Event {
 		return Gaussian(adj, z, count)
 	}
 	return Event{Type: TypePoissonGaussian, Adjacency: adj, SamplingRate: q, NoiseMultiplier: z, Count: count}
+}
+
+// FixedSizeGaussian is count steps of the Gaussian mechanism with noise
+// multiplier z, each on a fresh sample of exactly sample out of source units,
+// drawn without replacement. Accountants support it under replace-one only:
+// a source of fixed size has no neighbour with one unit more.
+func FixedSizeGaussian(adj Adjacency, sample, source int64, z float64, count int64) Event {
+	return Event{Type: TypeFixedSizeGaussian, Adjacency: adj, SampleSize: sample, SourceSize: source, NoiseMultiplier: z, Count: count}
+}
+
+// DiscreteGaussian is count uses of discrete Gaussian noise with parameter
+// sigma = z times the add-remove L2 sensitivity on integer-valued vectors
+// (Canonne, Kamath & Steinke 2020, arXiv:2004.00010). A sensitivity above 0 says
+// that one coordinate with that sensitivity is released; with 0 the vector may
+// have any length, and a privacy loss distribution cannot account for it.
+func DiscreteGaussian(adj Adjacency, z float64, sensitivity, count int64) Event {
+	return Event{Type: TypeDiscreteGaussian, Adjacency: adj, NoiseMultiplier: z, Sensitivity: sensitivity, Count: count}
+}
+
+// DiscreteLaplace is count uses of discrete Laplace (two-sided geometric) noise
+// whose scale is b times the add-remove L1 sensitivity, a whole number ≥ 1: the
+// probability of x is proportional to exp(−abs(x)/(b·sensitivity)).
+func DiscreteLaplace(adj Adjacency, b float64, sensitivity, count int64) Event {
+	return Event{Type: TypeDiscreteLaplace, Adjacency: adj, NoiseMultiplier: b, Sensitivity: sensitivity, Count: count}
+}
+
+// PartitionSelection is a private selection of partitions, each of which is
+// kept by a mechanism that is (eps, delta)-DP under adj; count is the number of
+// partitions that one unit may touch.
+func PartitionSelection(adj Adjacency, eps, delta Amount, count int64) Event {
+	return Event{Type: TypePartitionSelection, Adjacency: adj, Epsilon: &eps, Delta: &delta, Count: count}
+}
+
+// ZCDP is count uses of a mechanism that is rho-zCDP under adj (Bun & Steinke
+// 2016, arXiv:1605.02065).
+func ZCDP(adj Adjacency, rho Amount, count int64) Event {
+	return Event{Type: TypeZCDP, Adjacency: adj, Rho: &rho, Count: count}
 }
 
 // Laplace is count uses of Laplace noise whose scale is b times the
@@ -170,37 +248,35 @@ func (e *Event) validate(adj Adjacency, depth int, parts *int) (int64, error) {
 	if e.Count < 0 {
 		return fail("count is negative")
 	}
-	noise, rate, eps, delta := false, false, false, false
-	switch e.Type {
-	case TypeGaussian, TypeLaplace:
-		noise = true
-	case TypePoissonGaussian:
-		noise, rate = true, true
-	case TypePure:
-		eps = true
-	case TypeApproximate:
-		eps, delta = true, true
-	case TypeComposition:
-	default:
-		return fail("type is unknown; write gaussian, poisson_gaussian, laplace, pure or approximate")
-	}
-
+	has, ok := parametersOf[e.Type]
 	switch {
-	case !noise && (e.NoiseMultiplier != 0 || e.NoiseMultipliers != nil):
+	case !ok:
+		return fail("type is unknown; the types are %s", eventTypes())
+	case !has.noise && (e.NoiseMultiplier != 0 || e.NoiseMultipliers != nil):
 		return fail("takes no noise_multiplier")
 	case e.NoiseMultiplier != 0 && e.NoiseMultipliers != nil:
 		return fail("has noise_multiplier and noise_multipliers; write one of them")
 	case e.NoiseMultipliers != nil && len(e.NoiseMultipliers) == 0:
 		return fail("noise_multipliers is empty")
-	case !rate && e.SamplingRate != 0:
+	case !has.rate && e.SamplingRate != 0:
 		return fail("takes no sampling_rate")
 	case !(e.SamplingRate >= 0 && e.SamplingRate <= 1):
 		return fail("sampling_rate must lie in [0, 1]")
-	case eps != (e.Epsilon != nil):
+	case !has.sizes && (e.SampleSize != 0 || e.SourceSize != 0):
+		return fail("takes no sample_size and source_size")
+	case has.sizes && !(1 <= e.SourceSize && e.SourceSize <= maxCount && 0 <= e.SampleSize && e.SampleSize <= e.SourceSize):
+		return fail("source_size must be at least 1, and sample_size between 0 and source_size")
+	case !has.sensitivity && !has.optionalSensitivity && e.Sensitivity != 0:
+		return fail("takes no sensitivity")
+	case has.sensitivity && e.Sensitivity < 1, e.Sensitivity < 0, e.Sensitivity > maxSensitivity:
+		return fail("sensitivity must be a whole number between 1 and 2^31")
+	case has.epsilon != (e.Epsilon != nil):
 		return fail("epsilon is missing, or not a parameter of this type")
-	case delta != (e.Delta != nil):
+	case has.delta != (e.Delta != nil):
 		return fail("delta is missing, or not a parameter of this type")
-	case delta && e.Delta.Cmp(one) >= 0:
+	case has.rho != (e.Rho != nil):
+		return fail("rho is missing, or not a parameter of this type")
+	case has.delta && e.Delta.Cmp(one) >= 0:
 		return fail("delta must be below 1")
 	case e.Type != TypeComposition && e.Events != nil:
 		return fail("takes no events")
@@ -236,6 +312,16 @@ func (e *Event) validate(adj Adjacency, depth int, parts *int) (int64, error) {
 
 var one = MustAmount("1")
 
+// eventTypes lists the types for an error, in the order of their names.
+func eventTypes() string {
+	names := make([]string, 0, len(parametersOf))
+	for t := range parametersOf {
+		names = append(names, string(t))
+	}
+	sort.Strings(names)
+	return strings.Join(names, ", ")
+}
+
 func (e *Event) multipliers() []float64 {
 	if e.NoiseMultipliers != nil {
 		return e.NoiseMultipliers
@@ -245,8 +331,8 @@ func (e *Event) multipliers() []float64 {
 
 // Merge returns the canonical form of a valid event: a composition, counted
 // once, of leaves in a fixed order, with equal mechanisms counted together,
-// sequences written out, a Poisson step of rate 1 as a Gaussian and one of
-// rate 0 left out. It costs the same as e, to the bit. An invalid event is
+// sequences written out, a Poisson step of rate 1 as a Gaussian, and one of
+// rate 0 or an empty sample left out. It costs the same as e, to the bit. An invalid event is
 // returned as it is.
 func (e Event) Merge() Event {
 	if e.Validate() != nil {
@@ -262,12 +348,17 @@ func (e Event) Merge() Event {
 
 	merged := Event{Type: TypeComposition, Adjacency: e.Adjacency, Count: 1}
 	for _, l := range leaves {
-		part := Event{Type: l.kind, Adjacency: e.Adjacency, SamplingRate: l.q, NoiseMultiplier: l.z, Count: counts[l]}
-		if l.kind == TypePure || l.kind == TypeApproximate {
+		part := Event{Type: l.kind, Adjacency: e.Adjacency, SamplingRate: l.q, SampleSize: l.sample, SourceSize: l.source,
+			NoiseMultiplier: l.z, Sensitivity: l.sensitivity, Count: counts[l]}
+		has := parametersOf[l.kind]
+		if has.epsilon {
 			part.Epsilon = &l.eps
 		}
-		if l.kind == TypeApproximate {
+		if has.delta {
 			part.Delta = &l.delta
+		}
+		if has.rho {
+			part.Rho = &l.rho
 		}
 		merged.Events = append(merged.Events, part)
 	}
@@ -276,25 +367,25 @@ func (e Event) Merge() Event {
 
 // leaf is a mechanism without its count, comparable.
 type leaf struct {
-	kind       EventType
-	q, z       float64
-	eps, delta Amount
+	kind            EventType
+	q, z            float64
+	sample, source  int64
+	sensitivity     int64
+	eps, delta, rho Amount
 }
 
 func (l leaf) less(m leaf) bool {
-	if l.kind != m.kind {
-		return l.kind < m.kind
-	}
-	if l.q != m.q {
-		return l.q < m.q
-	}
-	if l.z != m.z {
-		return l.z < m.z
-	}
-	if c := l.eps.Cmp(m.eps); c != 0 {
-		return c < 0
-	}
-	return l.delta.Cmp(m.delta) < 0
+	return cmp.Or(
+		cmp.Compare(l.kind, m.kind),
+		cmp.Compare(l.q, m.q),
+		cmp.Compare(l.z, m.z),
+		cmp.Compare(l.sample, m.sample),
+		cmp.Compare(l.source, m.source),
+		cmp.Compare(l.sensitivity, m.sensitivity),
+		l.eps.Cmp(m.eps),
+		l.delta.Cmp(m.delta),
+		l.rho.Cmp(m.rho),
+	) < 0
 }
 
 func (e *Event) collect(counts map[leaf]int64, times int64) {
@@ -302,30 +393,36 @@ func (e *Event) collect(counts map[leaf]int64, times int64) {
 	if times == 0 {
 		return
 	}
-	switch e.Type {
-	case TypeComposition:
+	if e.Type == TypeComposition {
 		for i := range e.Events {
 			e.Events[i].collect(counts, times)
 		}
-	case TypePure:
-		counts[leaf{kind: e.Type, eps: *e.Epsilon}] += times
-	case TypeApproximate:
-		counts[leaf{kind: e.Type, eps: *e.Epsilon, delta: *e.Delta}] += times
-	case TypePoissonGaussian:
-		if e.SamplingRate == 0 {
+		return
+	}
+	l := leaf{kind: e.Type, q: e.SamplingRate, sample: e.SampleSize, source: e.SourceSize, sensitivity: e.Sensitivity}
+	if e.Type == TypePoissonGaussian {
+		switch e.SamplingRate {
+		case 0:
 			return
+		case 1:
+			l.kind, l.q = TypeGaussian, 0
 		}
-		for _, z := range e.multipliers() {
-			if e.SamplingRate == 1 {
-				counts[leaf{kind: TypeGaussian, z: z}] += times
-			} else {
-				counts[leaf{kind: e.Type, q: e.SamplingRate, z: z}] += times
-			}
-		}
-	default:
-		for _, z := range e.multipliers() {
-			counts[leaf{kind: e.Type, z: z}] += times
-		}
+	}
+	if e.Type == TypeFixedSizeGaussian && e.SampleSize == 0 {
+		return
+	}
+	if e.Epsilon != nil {
+		l.eps = *e.Epsilon
+	}
+	if e.Delta != nil {
+		l.delta = *e.Delta
+	}
+	if e.Rho != nil {
+		l.rho = *e.Rho
+	}
+	for _, z := range e.multipliers() {
+		l.z = z
+		counts[l] += times
 	}
 }
 
@@ -334,31 +431,37 @@ type wireEvent struct {
 	Type             EventType `json:"type"`
 	Adjacency        Adjacency `json:"adjacency,omitempty"`
 	SamplingRate     *float64  `json:"sampling_rate,omitempty"`
+	SampleSize       *int64    `json:"sample_size,omitempty"`
+	SourceSize       *int64    `json:"source_size,omitempty"`
 	NoiseMultiplier  *float64  `json:"noise_multiplier,omitempty"`
 	NoiseMultipliers []float64 `json:"noise_multipliers,omitempty"`
+	Sensitivity      int64     `json:"sensitivity,omitempty"`
 	Epsilon          *Amount   `json:"epsilon,omitempty"`
 	Delta            *Amount   `json:"delta,omitempty"`
+	Rho              *Amount   `json:"rho,omitempty"`
 	Count            *int64    `json:"count,omitempty"`
 	Events           []Event   `json:"events,omitempty"`
 }
 
 var wireKeys = map[string]bool{
-	"type": true, "adjacency": true, "sampling_rate": true, "noise_multiplier": true, "noise_multipliers": true,
-	"epsilon": true, "delta": true, "count": true, "events": true,
+	"type": true, "adjacency": true, "sampling_rate": true, "sample_size": true, "source_size": true,
+	"noise_multiplier": true, "noise_multipliers": true, "sensitivity": true,
+	"epsilon": true, "delta": true, "rho": true, "count": true, "events": true,
 }
 
 // MarshalJSON writes the keys that the event's type uses.
 func (e Event) MarshalJSON() ([]byte, error) {
-	w := wireEvent{Type: e.Type, Adjacency: e.Adjacency, NoiseMultipliers: e.NoiseMultipliers,
-		Epsilon: e.Epsilon, Delta: e.Delta, Count: &e.Count, Events: e.Events}
-	switch e.Type {
-	case TypePoissonGaussian:
+	w := wireEvent{Type: e.Type, Adjacency: e.Adjacency, NoiseMultipliers: e.NoiseMultipliers, Sensitivity: e.Sensitivity,
+		Epsilon: e.Epsilon, Delta: e.Delta, Rho: e.Rho, Count: &e.Count, Events: e.Events}
+	has := parametersOf[e.Type]
+	if has.rate {
 		w.SamplingRate = &e.SamplingRate
-		fallthrough
-	case TypeGaussian, TypeLaplace:
-		if e.NoiseMultipliers == nil {
-			w.NoiseMultiplier = &e.NoiseMultiplier
-		}
+	}
+	if has.sizes {
+		w.SampleSize, w.SourceSize = &e.SampleSize, &e.SourceSize
+	}
+	if has.noise && e.NoiseMultipliers == nil {
+		w.NoiseMultiplier = &e.NoiseMultiplier
 	}
 	return json.Marshal(w)
 }
@@ -380,19 +483,26 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 		}
 		return fmt.Errorf("%w: event cannot be read: %v", ErrDomain, err)
 	}
-	needsNoise := w.Type == TypeGaussian || w.Type == TypePoissonGaussian || w.Type == TypeLaplace
+	has := parametersOf[w.Type]
 	switch {
-	case needsNoise && w.NoiseMultiplier == nil && w.NoiseMultipliers == nil:
+	case has.noise && w.NoiseMultiplier == nil && w.NoiseMultipliers == nil:
 		return fmt.Errorf("%w: event %s: noise_multiplier is missing", ErrDomain, w.Type)
-	case needsNoise && w.NoiseMultiplier != nil && w.NoiseMultipliers != nil:
+	case has.noise && w.NoiseMultiplier != nil && w.NoiseMultipliers != nil:
 		return fmt.Errorf("%w: event %s has noise_multiplier and noise_multipliers; write one of them", ErrDomain, w.Type)
-	case !needsNoise && (present["noise_multiplier"] || present["noise_multipliers"]):
+	case !has.noise && (present["noise_multiplier"] || present["noise_multipliers"]):
 		return fmt.Errorf("%w: event %s takes no noise_multiplier", ErrDomain, clip(string(w.Type)))
-	case (w.Type == TypePoissonGaussian) != (w.SamplingRate != nil):
+	case has.rate != (w.SamplingRate != nil):
 		return fmt.Errorf("%w: event %s: sampling_rate is missing, or not a parameter of this type", ErrDomain, clip(string(w.Type)))
+	case has.sizes != (w.SampleSize != nil) || has.sizes != (w.SourceSize != nil):
+		return fmt.Errorf("%w: event %s: sample_size or source_size is missing, or not a parameter of this type", ErrDomain, clip(string(w.Type)))
+	case has.optionalSensitivity && present["sensitivity"] && w.Sensitivity == 0:
+		return fmt.Errorf("%w: event %s: sensitivity must be a whole number of at least 1", ErrDomain, w.Type)
 	}
-	*e = Event{Type: w.Type, Adjacency: w.Adjacency, NoiseMultipliers: w.NoiseMultipliers,
-		Epsilon: w.Epsilon, Delta: w.Delta, Count: 1, Events: w.Events}
+	*e = Event{Type: w.Type, Adjacency: w.Adjacency, NoiseMultipliers: w.NoiseMultipliers, Sensitivity: w.Sensitivity,
+		Epsilon: w.Epsilon, Delta: w.Delta, Rho: w.Rho, Count: 1, Events: w.Events}
+	if w.SampleSize != nil {
+		e.SampleSize, e.SourceSize = *w.SampleSize, *w.SourceSize
+	}
 	if w.Count != nil {
 		e.Count = *w.Count
 	}

@@ -52,8 +52,8 @@ type Filter struct {
 
 // NewFilter checks the terms and fills in the order. Errors wrap ErrDomain.
 func NewFilter(t Terms) (*Filter, error) {
-	if _, err := ParseMethod(string(t.Method)); err != nil {
-		return nil, err
+	if t.Method != MethodRDP && t.Method != MethodGDP {
+		return nil, fmt.Errorf("%w: a filter's accountant is rdp or gdp, not %q", ErrDomain, clip(string(t.Method)))
 	}
 	fail := func(text string) (*Filter, error) { return nil, fmt.Errorf("%w: %s", ErrDomain, text) }
 	eps, ok := t.Epsilon.Sub(t.PureEpsilon)
@@ -113,12 +113,13 @@ func (f *Filter) Limit() float64 { return f.limit }
 
 // Cost returns what e draws on the filter and its shares, rounded up.
 //
-// Events with an ε of their own (pure, approximate, and Laplace with ε = 1/b,
-// 2/b under replace-one, rounded up to 20 digits) draw ε on PureEpsilon where
-// the terms set it, otherwise Loss as in RDP and MuGDP. Approximate events also
-// draw δ on ApproximateDelta, and are ErrUnsupported where that is 0. Under gdp
-// a Poisson-sampled step costs μ = 1/z (2/z), as if it were not sampled.
-// An invalid event is ErrDomain.
+// Events with an ε of their own (pure, approximate, partition selection, and
+// Laplace and discrete Laplace with ε = 1/b, 2/b under replace-one, rounded up to
+// 20 digits) draw ε on PureEpsilon where the terms set it, otherwise Loss as in
+// RDP and MuGDP. Approximate events and partition selections also draw δ on
+// ApproximateDelta, and are ErrUnsupported where that is 0. Under gdp a sampled
+// step costs μ = 1/z (2/z), as if it were not sampled, and a zCDP or discrete
+// Gaussian event is ErrUnsupported. An invalid event is ErrDomain.
 func (f *Filter) Cost(e Event) (Spent, error) {
 	c, err := curveOf(e)
 	if err != nil {
@@ -130,14 +131,14 @@ func (f *Filter) Cost(e Event) (Spent, error) {
 	s := Spent{ApproximateDelta: c.deltaSum}
 	if !f.terms.PureEpsilon.IsZero() {
 		s.PureEpsilon = c.pureSum
-		c.response, c.laplace = nil, nil
+		c.response, c.laplace, c.discrete = nil, nil, nil
 	}
 	if f.terms.Method == MethodRDP {
 		s.Loss = c.rdp(f.terms.Order)
-	} else {
-		s.Loss = c.gdpWithoutAmplification()
+		return s, nil
 	}
-	return s, nil
+	s.Loss, err = c.gdpWithoutAmplification()
+	return s, err
 }
 
 // Add returns a + b: amounts exactly, the loss rounded up.

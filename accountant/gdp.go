@@ -17,9 +17,10 @@ import (
 //
 //	μᵢ = 2·Φ⁻¹(e^ε/(1+e^ε)),
 //
-// where a Laplace event counts as pure with ε = 1/b (2/b under replace-one).
-// A Poisson-sampled Gaussian has no exact amplification here and an approximate
-// event no μ: both are ErrUnsupported. An invalid event is ErrDomain.
+// where a (discrete) Laplace event counts as pure with ε = 1/b (2/b under
+// replace-one). A sampled Gaussian has no exact amplification here, and an
+// approximate, zCDP or discrete Gaussian event no μ: they are ErrUnsupported.
+// An invalid event is ErrDomain.
 //
 // Sources: Dong, Roth & Su 2022, arXiv:1905.02383 (composition); Kairouz, Oh &
 // Viswanath 2015, arXiv:1311.0776 (randomised response dominates).
@@ -40,19 +41,25 @@ func MuGDP(e Event) (float64, error) {
 
 // gdp is μ² of everything but the failures of approximate events, rounded up.
 func (c *curve) gdp() (float64, error) {
-	if len(c.sampled) > 0 {
-		return 0, fmt.Errorf("%w: Gaussian DP has no amplification by sampling; use rdp, or a sampling rate of 1", ErrUnsupported)
+	if len(c.sampled) > 0 || len(c.fixed) > 0 {
+		return 0, fmt.Errorf("%w: Gaussian DP has no amplification by sampling; use rdp or pld, or a sampling rate of 1", ErrUnsupported)
 	}
-	return c.gdpWithoutAmplification(), nil
+	return c.gdpWithoutAmplification()
 }
 
 // gdpWithoutAmplification is μ² when a sampled step is charged like one
 // without sampling, rounded up.
-func (c *curve) gdpWithoutAmplification() float64 {
+func (c *curve) gdpWithoutAmplification() (float64, error) {
+	if c.zcdp || len(c.gaussian) > 0 {
+		return 0, fmt.Errorf("%w: zCDP and discrete Gaussian events have no bound in Gaussian DP; use rdp", ErrUnsupported)
+	}
 	terms := []float64{c.mu2}
-	for _, s := range c.sampled {
-		mu := s.adj.distance() / s.z
-		terms = append(terms, up(s.count*mu*mu, 8))
+	distance := c.adj.distance()
+	for _, list := range [][]sampledSteps{c.sampled, c.fixed} {
+		for _, s := range list {
+			mu := distance / s.z
+			terms = append(terms, up(s.count*mu*mu, 8))
+		}
 	}
 	for _, list := range [][]responses{c.response, c.laplace} {
 		for _, r := range list {
@@ -60,7 +67,11 @@ func (c *curve) gdpWithoutAmplification() float64 {
 			terms = append(terms, up(r.count*mu*mu, 8))
 		}
 	}
-	return up(sum(terms), 2)
+	for _, s := range c.discrete {
+		mu := responseMu(up(distance/s.z, 2))
+		terms = append(terms, up(s.count*mu*mu, 8))
+	}
+	return up(sum(terms), 2), nil
 }
 
 // responseMu is 2·Φ⁻¹(e^ε/(1+e^ε)), rounded up.
