@@ -113,3 +113,21 @@ func (m events) epsilon(t accountant.Terms) (float64, error) {
 	}
 	return eps, nil
 }
+
+// odometer returns the ε, rounded up, that the loss of all the mechanisms has not
+// exceeded at any time, with the terms' δ and their share for approximate events.
+func (m events) odometer(t accountant.Terms) (float64, error) {
+	all, err := m.composed()
+	if err != nil || len(m) == 0 {
+		return 0, err
+	}
+	o, err := accountant.NewOdometer(t.Delta, t.ApproximateDelta, nil)
+	if err != nil {
+		return 0, fmt.Errorf("ledger: the odometer: %w", err)
+	}
+	s, err := o.Add(accountant.OdometerState{}, all)
+	if err != nil {
+		return 0, fmt.Errorf("ledger: the odometer: %w", err)
+	}
+	return o.Epsilon(s), nil
+}

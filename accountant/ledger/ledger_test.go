@@ -249,6 +249,44 @@ func TestCaps(t *testing.T) {
 	}
 }
 
+// The odometer is recomputed from the charges that stand, pending ones included.
+func TestOdometer(t *testing.T) {
+	for _, method := range []accountant.Method{accountant.MethodRDP, accountant.MethodGDP} {
+		l := openIn(t, t.TempDir(), startClock())
+		reg := testRegistration(testTerms(method, "3", "1e-6"))
+		o, err := accountant.NewOdometer(reg.Terms.Delta, reg.Terms.ApproximateDelta, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(what string, stand ...accountant.Event) {
+			t.Helper()
+			var s accountant.OdometerState
+			for _, e := range stand {
+				if s, err = o.Add(s, e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			status, err := l.Status(ctx)
+			if err != nil || len(status) != 1 {
+				t.Fatalf("%s: %v, %v", what, status, err)
+			}
+			want := o.Epsilon(s)
+			if got := status[0].EpsilonOdometer; math.Abs(got-want) > 1e-9 || got < status[0].EpsilonSpent*(1-1e-9) {
+				t.Errorf("%s, %s: odometer %v, want %v; spent %v", method, what, got, want, status[0].EpsilonSpent)
+			}
+		}
+		a, b := gaussianRun("a", reg, "0.5"), gaussianRun("b", reg, "0.3")
+		mustReserve(t, l, a)
+		check("one is pending", a.Event)
+		second := mustReserve(t, l, b)
+		check("two are pending", a.Event, b.Event)
+		if err := l.Void(ctx, second); err != nil {
+			t.Fatal(err)
+		}
+		check("one is void", a.Event)
+	}
+}
+
 func TestMismatch(t *testing.T) {
 	l := openIn(t, t.TempDir(), startClock())
 	reg := testRegistration(testTerms(accountant.MethodRDP, "3", "1e-6"))

@@ -17,6 +17,7 @@ type DatasetStatus struct {
 	Policy           string // name in the newest reservation
 	Epsilon, Delta   accountant.Amount
 	EpsilonSpent     float64
+	EpsilonOdometer  float64 // what has been spent whenever one stops, by accountant.Odometer at Delta; rounded up
 	EpsilonRemaining float64
 	FractionUsed     float64
 	Entries          int64 // reservations ever made, void ones included
@@ -50,6 +51,7 @@ func (d DatasetStatus) MarshalJSON() ([]byte, error) {
 		Epsilon    accountant.Amount `json:"epsilon"`
 		Delta      accountant.Amount `json:"delta"`
 		Spent      number            `json:"epsilon_spent"`
+		Odometer   number            `json:"epsilon_odometer"`
 		Remaining  number            `json:"epsilon_remaining"`
 		Fraction   number            `json:"fraction_used"`
 		Entries    int64             `json:"entries"`
@@ -59,7 +61,7 @@ func (d DatasetStatus) MarshalJSON() ([]byte, error) {
 		Accountant accountant.Method `json:"accountant"`
 		Order      number            `json:"order,omitempty"`
 		Analysts   []AnalystStatus   `json:"analysts"`
-	}{d.Name, d.Policy, d.Epsilon, d.Delta, number(d.EpsilonSpent), number(d.EpsilonRemaining), number(d.FractionUsed),
+	}{d.Name, d.Policy, d.Epsilon, d.Delta, number(d.EpsilonSpent), number(d.EpsilonOdometer), number(d.EpsilonRemaining), number(d.FractionUsed),
 		d.Entries, d.Pending, d.Period, d.Periods, d.Accountant, number(d.Order), d.Analysts})
 }
 
@@ -178,6 +180,9 @@ func (in *statusInput) status() (DatasetStatus, error) {
 		Period: in.row.Period, Periods: in.row.Periods, Accountant: terms.Method, Order: terms.Order, Analysts: []AnalystStatus{}}
 	var err error
 	if s.EpsilonSpent, err = in.all.epsilon(terms); err != nil {
+		return s, err
+	}
+	if s.EpsilonOdometer, err = in.all.odometer(terms); err != nil {
 		return s, err
 	}
 	if s.EpsilonRemaining, err = grantable([]account{in.policy}, adj, terms.Delta); err != nil {

@@ -52,6 +52,7 @@ func budgetText(w io.Writer, datasets []ledger.DatasetStatus) {
 	}
 	t.Render()
 	for _, d := range datasets {
+		fmt.Fprintf(w, "%s: odometer ε = %s: what is spent at any moment that an analyst may pick\n", d.Name, shortUp(d.EpsilonOdometer))
 		for _, a := range d.Analysts {
 			line := fmt.Sprintf("%s: analyst %s has spent ε = %s", d.Name, a.Name, shortUp(a.EpsilonSpent))
 			if a.Cap != nil {
