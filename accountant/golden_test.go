@@ -261,11 +261,11 @@ func TestCalibrationMeetsReference(t *testing.T) {
 		target := Target{p.Epsilon, p.Delta}
 		check := func(m Method, want float64, steps int64) {
 			if p.Kind == "steps" {
-				for n, fits := range map[int64]bool{steps: true, steps + 1: false} {
-					eps, _, err := Epsilon(m, PoissonGaussian(p.Adjacency, p.SamplingRate, p.NoiseMultiplier, n), p.Delta)
-					if err != nil || (eps <= p.Epsilon) != fits {
-						t.Errorf("%s %s: %d steps have ε %.17g (error %v), the most within %g are %d", p.ID, m, n, eps, err, p.Epsilon, steps)
-					}
+				n, err := CalibrateSteps(m, target, func(n int64) Event {
+					return PoissonGaussian(p.Adjacency, p.SamplingRate, p.NoiseMultiplier, n)
+				})
+				if err != nil || n != steps {
+					t.Errorf("%s %s: %d steps (error %v), the reference has %d", p.ID, m, n, err, steps)
 				}
 				return
 			}
