@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"sort"
@@ -188,9 +189,32 @@ func Compose(events ...Event) Event {
 	return e
 }
 
-// ParseEvents reads a JSON list of events, as in an events file, and returns
-// their composition. An event without an adjacency gets adj; one with another
-// adjacency is an error. The result is valid. Errors wrap ErrDomain.
+// EventsSchema names the version of an events document. Its keys never change
+// their meaning; a document that an older program cannot read gets a new name.
+const EventsSchema = "privsgld/events/v1"
+
+// eventsDocument is a list of events with what it needs to be read alone.
+type eventsDocument struct {
+	Schema    string    `json:"schema"`
+	Adjacency Adjacency `json:"adjacency"`
+	Events    []Event   `json:"events"`
+}
+
+// MarshalEvents writes a valid event as an events document, which ParseEvents
+// reads: an object with the keys schema (EventsSchema), adjacency and events,
+// in the canonical form of Merge. An invalid event is ErrDomain.
+func MarshalEvents(e Event) ([]byte, error) {
+	if err := e.Validate(); err != nil {
+		return nil, err
+	}
+	merged := e.Merge()
+	return json.Marshal(eventsDocument{EventsSchema, merged.Adjacency, append([]Event{}, merged.Events...)})
+}
+
+// ParseEvents reads a JSON list of events, as in an events file, or an events
+// document, and returns their composition. An event without an adjacency gets
+// adj; one with another adjacency, or a document with another one, is an error.
+// The result is valid. Errors wrap ErrDomain.
 func ParseEvents(data []byte, adj Adjacency) (Event, error) {
 	if _, err := ParseAdjacency(string(adj)); err != nil {
 		return Event{}, err
@@ -198,17 +222,36 @@ func ParseEvents(data []byte, adj Adjacency) (Event, error) {
 	if err := boundNesting(data); err != nil {
 		return Event{}, err
 	}
-	var events []Event
-	if err := json.Unmarshal(data, &events); err != nil {
+	var d eventsDocument
+	var err error
+	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
+		decoder := json.NewDecoder(bytes.NewReader(data))
+		decoder.DisallowUnknownFields()
+		if err = decoder.Decode(&d); err == nil {
+			switch _, more := decoder.Token(); {
+			case more != io.EOF:
+				err = errors.New("there is text after the document")
+			case d.Schema != EventsSchema:
+				err = fmt.Errorf("the schema is %q, not %s", clip(d.Schema), EventsSchema)
+			case d.Adjacency != adj:
+				err = fmt.Errorf("the document's adjacency is %q, not %s", clip(string(d.Adjacency)), adj)
+			case d.Events == nil:
+				err = errors.New("the key events is missing")
+			}
+		}
+	} else {
+		err = json.Unmarshal(data, &d.Events)
+	}
+	if err != nil {
 		if errors.Is(err, ErrDomain) {
 			return Event{}, err
 		}
-		return Event{}, fmt.Errorf("%w: events are not a JSON list of events: %v", ErrDomain, err)
+		return Event{}, fmt.Errorf("%w: events are neither a JSON list of events nor an events document: %v", ErrDomain, err)
 	}
-	for i := range events {
-		events[i].adopt(adj)
+	for i := range d.Events {
+		d.Events[i].adopt(adj)
 	}
-	e := Compose(events...)
+	e := Compose(d.Events...)
 	e.Adjacency = adj
 	return e, e.Validate()
 }

@@ -36,6 +36,27 @@ func anyEvent(adj Adjacency) *rapid.Generator[Event] {
 	})
 }
 
+// anyKind adds the types that not every accountant has a rule for.
+func anyKind(adj Adjacency) *rapid.Generator[Event] {
+	other := rapid.Custom(func(t *rapid.T) Event {
+		z := rapid.Float64Range(0.5, 40).Draw(t, "z")
+		count := rapid.Int64Range(0, 50).Draw(t, "count")
+		k := rapid.Int64Range(1, 9).Draw(t, "k")
+		switch rapid.IntRange(0, 4).Draw(t, "type") {
+		case 0:
+			return FixedSizeGaussian(adj, k-1, k, z, count)
+		case 1:
+			return DiscreteGaussian(adj, z, k-1, count)
+		case 2:
+			return DiscreteLaplace(adj, z, k, count)
+		case 3:
+			return PartitionSelection(adj, MustAmount("0.1"), MustAmount("1e-9"), count)
+		}
+		return ZCDP(adj, MustAmount(rapid.SampledFrom([]string{"0", "0.01", "1"}).Draw(t, "rho")), count)
+	})
+	return rapid.OneOf(anyEvent(adj), other)
+}
+
 func anyLeaf(adj Adjacency) *rapid.Generator[Event] {
 	return rapid.Custom(func(t *rapid.T) Event {
 		return PoissonGaussian(adj, rapid.SampledFrom([]float64{0.01, 1}).Draw(t, "q"), rapid.SampledFrom([]float64{1, 2, 8}).Draw(t, "z"), rapid.Int64Range(0, 9).Draw(t, "n"))
@@ -53,6 +74,14 @@ func TestValidateRefuses(t *testing.T) {
 		"unknown type":        {Type: "magic", Adjacency: AddRemove, Count: 1},
 		"no adjacency":        Gaussian("", 1, 1),
 		"unknown adjacency":   Gaussian("zero-out", 1, 1),
+		"no such sample":      FixedSizeGaussian(ReplaceOne, 11, 10, 1, 1),
+		"no source":           FixedSizeGaussian(ReplaceOne, 0, 0, 1, 1),
+		"negative sample":     FixedSizeGaussian(ReplaceOne, -1, 10, 1, 1),
+		"no sensitivity":      DiscreteLaplace(AddRemove, 1, 0, 1),
+		"surplus sensitivity": {Type: TypeLaplace, Adjacency: AddRemove, NoiseMultiplier: 1, Sensitivity: 1, Count: 1},
+		"no rho":              {Type: TypeZCDP, Adjacency: AddRemove, Count: 1},
+		"surplus rho":         {Type: TypeGaussian, Adjacency: AddRemove, NoiseMultiplier: 1, Rho: &eps, Count: 1},
+		"surplus sizes":       {Type: TypePoissonGaussian, Adjacency: AddRemove, SamplingRate: 0.1, SourceSize: 5, NoiseMultiplier: 1, Count: 1},
 		"negative noise":      Gaussian(AddRemove, -1, 1),
 		"NaN noise":           Gaussian(AddRemove, math.NaN(), 1),
 		"infinite noise":      Gaussian(AddRemove, math.Inf(1), 1),
@@ -106,7 +135,7 @@ func nested(n int) Event {
 
 func TestEventJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		e := anyEvent(anyAdjacency(t)).Draw(t, "event")
+		e := anyKind(anyAdjacency(t)).Draw(t, "event")
 		data, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)
@@ -150,6 +179,10 @@ func TestParseEvents(t *testing.T) {
 		"no noise":         `[{"type": "gaussian"}]`,
 		"no rate":          `[{"type": "poisson_gaussian", "noise_multiplier": 1}]`,
 		"surplus rate":     `[{"type": "gaussian", "noise_multiplier": 1, "sampling_rate": 0}]`,
+		"no sizes":         `[{"type": "fixed_size_gaussian", "noise_multiplier": 1, "sample_size": 1}]`,
+		"zero sensitivity": `[{"type": "discrete_gaussian", "noise_multiplier": 1, "sensitivity": 0}]`,
+		"rho as text":      `[{"type": "zcdp", "rho": "1"}]`,
+		"surplus rho":      `[{"type": "pure", "epsilon": 1, "rho": 1}]`,
 		"surplus noise":    `[{"type": "pure", "epsilon": 1, "noise_multiplier": 0}]`,
 		"both noises":      `[{"type": "gaussian", "noise_multiplier": 0, "noise_multipliers": [1]}]`,
 		"ε as text":        `[{"type": "pure", "epsilon": "1"}]`,
@@ -171,10 +204,43 @@ func TestParseEvents(t *testing.T) {
 	}
 }
 
+func TestEventsDocument(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		adj := anyAdjacency(t)
+		e := Compose(rapid.SliceOfN(anyKind(adj), 0, 5).Draw(t, "events")...)
+		data, err := MarshalEvents(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Adjacency == "" {
+			return // no events: nothing says under which relation
+		}
+		back, err := ParseEvents(data, adj)
+		if err != nil || !reflect.DeepEqual(back.Merge(), e.Merge()) {
+			t.Fatalf("%s: %v", data, err)
+		}
+	})
+	for name, text := range map[string]string{
+		"newer schema":    `{"schema": "privsgld/events/v2", "adjacency": "add-remove", "events": []}`,
+		"no schema":       `{"adjacency": "add-remove", "events": []}`,
+		"other adjacency": `{"schema": "privsgld/events/v1", "adjacency": "replace-one", "events": []}`,
+		"no events":       `{"schema": "privsgld/events/v1", "adjacency": "add-remove"}`,
+		"surplus key":     `{"schema": "privsgld/events/v1", "adjacency": "add-remove", "events": [], "epsilon": 1}`,
+		"surplus text":    `{"schema": "privsgld/events/v1", "adjacency": "add-remove", "events": []} []`,
+	} {
+		if _, err := ParseEvents([]byte(text), AddRemove); !errors.Is(err, ErrDomain) {
+			t.Errorf("%s: %v, want ErrDomain", name, err)
+		}
+	}
+	if _, err := MarshalEvents(Gaussian("none", 1, 1)); !errors.Is(err, ErrDomain) {
+		t.Errorf("an invalid event was written: %v", err)
+	}
+}
+
 func TestMergeIsCanonical(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		adj := anyAdjacency(t)
-		events := rapid.SliceOfN(anyEvent(adj), 0, 5).Draw(t, "events")
+		events := rapid.SliceOfN(anyKind(adj), 0, 5).Draw(t, "events")
 		shuffled := rapid.Permutation(events).Draw(t, "shuffled")
 		a, b := Compose(events...), Compose(shuffled...)
 		merged := a.Merge()
@@ -203,6 +269,10 @@ func FuzzParseEvents(f *testing.F) {
 		`[{"type":"approximate","epsilon":1,"delta":1e-9}]`, `[{"type":"gaussian","noise_multiplier":1e999}]`, `[null]`} {
 		f.Add([]byte(seed))
 	}
+	f.Add([]byte(`{"schema":"privsgld/events/v1","adjacency":"add-remove","events":[{"type":"zcdp","rho":0.1}]}`))
+	f.Add([]byte(`[{"type":"fixed_size_gaussian","sample_size":3,"source_size":10,"noise_multiplier":2}]`))
+	f.Add([]byte(`[{"type":"discrete_laplace","noise_multiplier":2,"sensitivity":3},{"type":"discrete_gaussian","noise_multiplier":2}]`))
+	f.Add([]byte(`[{"type":"partition_selection","epsilon":1,"delta":1e-9,"count":3}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, err := ParseEvents(data, AddRemove)
 		if err != nil {
