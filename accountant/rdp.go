@@ -319,8 +319,8 @@ func responseRDP(eps, alpha float64) float64 {
 	} else {
 		a, _ := logPowerExcess(math.Expm1(eps), eps, alpha)
 		b, _ := logPowerExcess(math.Expm1(-eps), -eps, alpha)
-		p := 1 / (1 + math.Exp(-eps))
-		log = math.Log1p((1-p)*math.Exp(a) + p*math.Exp(b))
+		p, rest := 1/(1+math.Exp(-eps)), 1/(1+math.Exp(eps)) // 1−p would cancel
+		log = math.Log1p(rest*math.Exp(a) + p*math.Exp(b))
 	}
 	return min(eps, up(log/(alpha-1), smallOrderRounding(alpha)))
 }

@@ -185,3 +185,18 @@ func TestExtremesStaySound(t *testing.T) {
 		}
 	}
 }
+
+// Values of log(p·e^((α−1)ε) + (1−p)·e^(−(α−1)ε))/(α−1) in 50 digits, where 1−p
+// in float64 has lost its own.
+func TestResponseRDPOfLargeEpsilon(t *testing.T) {
+	for _, c := range []struct{ eps, alpha, want float64 }{
+		{26.2291, 1.0796567275755684, 26.229099999949774},
+		{10.0018, 1.01378, 10.00100771427014},
+		{29, 1.02, 28.999999999991267},
+		{18.5, 1.5, 18.4999999815251},
+	} {
+		if got := responseRDP(c.eps, c.alpha); got < c.want || got > c.want*(1+1e-10) {
+			t.Errorf("ε %g, order %g: %.17g, want %.17g", c.eps, c.alpha, got, c.want)
+		}
+	}
+}
