@@ -26,10 +26,9 @@ func ParseMethod(text string) (Method, error) {
 	return "", fmt.Errorf("%w: accountant %q is unknown; write rdp, pld or gdp", ErrDomain, clip(text))
 }
 
-// Orders that Epsilon searches, by their distance from 1.
+// Orders that Epsilon and Delta search, by their distance from 1.
 const (
 	leastGap    = 1e-6
-	usualGap    = 0.01 // smaller ones serve only where ε is in the thousands
 	greatestGap = 1e11
 )
 
@@ -69,7 +68,7 @@ func Epsilon(m Method, e Event, delta float64) (eps, order float64, err error) {
 		}
 		eps = GaussianEpsilon(up(math.Sqrt(mu2), 2), c.remainingDelta(delta))
 	default:
-		return 0, 0, fmt.Errorf("%w: accountant %q is unknown", ErrDomain, clip(string(m)))
+		return 0, 0, unknownMethod(m)
 	}
 	if c.pure {
 		if plain := c.pureSum.Float64Up(); plain <= eps {
@@ -77,6 +76,94 @@ func Epsilon(m Method, e Event, delta float64) (eps, order float64, err error) {
 		}
 	}
 	return eps, order, nil
+}
+
+// Delta returns the least δ, rounded up, at which e is (eps, δ)-DP by the named
+// accountant, and for rdp the order that attains it (0 for gdp, and where e
+// consists of pure and approximate events with ε of eps at most in all):
+//
+//	rdp   log δ = min over α of (α−1)·(R(α) − ε) + α·log1p(−1/α) − log(α−1)
+//	      or √(1 − e^(−R(α))) where that is less for some α (total variation)
+//	gdp   GaussianDelta at the μ of MuGDP
+//
+// Approximate events fail with probability δ∞ = 1 − Π(1−δᵢ) in all, which gives
+// δ∞ + (1−δ∞)·δ of the rest. Where a δ is below the smallest float64 it is that.
+//
+// Domain eps ≥ 0, else ErrDomain; the other errors are those of Epsilon, whose
+// sources these are too.
+func Delta(m Method, e Event, eps float64) (delta, order float64, err error) {
+	if !(eps >= 0) {
+		return 0, 0, fmt.Errorf("%w: epsilon must be a number that is not negative", ErrDomain)
+	}
+	c, err := curveOf(e)
+	if err != nil {
+		return 0, 0, err
+	}
+	if c.bounded() && c.pureSum.Float64Up() <= eps {
+		if m != MethodRDP && m != MethodGDP {
+			return 0, 0, unknownMethod(m)
+		}
+		return c.deltaInf, 0, nil
+	}
+	switch m {
+	case MethodRDP:
+		delta, order = c.deltaRDP(eps)
+	case MethodGDP:
+		mu2, err := c.gdp()
+		if err != nil {
+			return 0, 0, err
+		}
+		delta = GaussianDelta(up(math.Sqrt(mu2), 2), eps)
+	default:
+		return 0, 0, unknownMethod(m)
+	}
+	if c.deltaInf > 0 {
+		// 1−δ∞ is exact to one rounding.
+		delta = min(1, addUp(c.deltaInf, up(delta*(1-c.deltaInf), 2)))
+	}
+	return delta, order, nil
+}
+
+// bounded reports whether nothing but the failures of approximate events can
+// lose more than pureSum.
+func (c *curve) bounded() bool {
+	return c.mu2 == 0 && c.rho == 0 && !c.zcdp && len(c.sampled)+len(c.fixed)+len(c.gaussian) == 0
+}
+
+func (c *curve) deltaRDP(eps float64) (delta, order float64) {
+	log, order := leastOrder(math.Inf(-1), func(alpha float64) float64 { return logDeltaAt(alpha, c.rdp(alpha), eps) })
+	delta = math.SmallestNonzeroFloat64
+	if log > -745 {
+		delta = up(math.Exp(log), 4+math.Abs(log))
+	}
+	if total := up(math.Sqrt(up(-math.Expm1(-c.rdp(1+leastGap)), 4)), 4); total < delta {
+		delta, order = total, 1+leastGap
+	}
+	return min(1, delta), order
+}
+
+// logDeltaAt converts one order, rounded up.
+func logDeltaAt(alpha, r, eps float64) float64 {
+	if math.IsInf(r, 1) {
+		return r
+	}
+	if math.IsInf(eps, 1) {
+		return math.Inf(-1)
+	}
+	gap := alpha - 1
+	// (α−1)·log(α−1) − α·log α; the two nearly cancel at large orders.
+	own := gap*math.Log(gap) - alpha*math.Log(alpha)
+	size := gap*math.Abs(math.Log(gap)) + alpha*math.Log(alpha)
+	if alpha > 2 {
+		edge := alpha * math.Log1p(-1/alpha)
+		own, size = edge-math.Log(gap), math.Abs(edge)+math.Log(gap)
+	}
+	loss := gap * (r - eps)
+	return loss + own + 4*ulp*(gap*(r+eps)+math.Abs(loss)+size+1)
+}
+
+func unknownMethod(m Method) error {
+	return fmt.Errorf("%w: accountant %q is unknown", ErrDomain, clip(string(m)))
 }
 
 // remainingDelta is the δ at which everything but the failures of approximate
@@ -100,66 +187,136 @@ func (c *curve) epsilonRDP(delta float64) (eps, order float64) {
 		}
 		return math.Inf(1), 0
 	}
-	best, bestOrder := math.Inf(1), 1+usualGap
-	try := func(t float64) (eps, r float64) {
-		alpha := 1 + math.Exp(t)
-		r = c.rdp(alpha)
-		eps = epsilonAt(alpha, r, delta)
-		if eps < best {
-			best, bestOrder = eps, alpha
-		}
-		return eps, r
+	// R never falls: total variation is least at the smallest order.
+	if r := c.rdp(1 + leastGap); down(delta*delta, 4) >= up(-math.Expm1(-r), 4) {
+		return 0, 1 + leastGap
 	}
-
-	const coarse = 0.25 // in log(α−1)
-	first := math.Log(usualGap)
-	try(math.Log(leastGap)) // where total variation allows the most
-	for t := first; t <= math.Log(greatestGap); t += coarse {
-		// R never falls, and what the conversion adds is never below −4/α.
-		if _, r := try(t); r-4*math.Exp(-t) > best || best == 0 {
-			break
-		}
-	}
-	if best == 0 || math.IsInf(best, 1) {
-		return best, bestOrder
-	}
-	for bestOrder == 1+math.Exp(first) && first > math.Log(leastGap) {
-		first -= coarse
-		try(first)
-	}
-	// Golden section around the best: the optimum is smooth, hence its ε is
-	// found to the square of the order's error.
-	const golden = 0.6180339887498949
-	t := math.Log(bestOrder - 1)
-	low, high := max(first, t-coarse), t+coarse
-	x, y := high-golden*(high-low), low+golden*(high-low)
-	fx, _ := try(x)
-	fy, _ := try(y)
-	for high-low > 1e-6 && best > 0 {
-		if fx <= fy {
-			high, y, fy = y, x, fx
-			x = high - golden*(high-low)
-			fx, _ = try(x)
-		} else {
-			low, x, fx = x, y, fy
-			y = low + golden*(high-low)
-			fy, _ = try(y)
-		}
-	}
-	return best, bestOrder
+	eps, order = leastOrder(0, func(alpha float64) float64 { return epsilonAt(alpha, c.rdp(alpha), delta) })
+	return max(0, eps), order
 }
 
-// epsilonAt converts one order, rounded up and never below 0.
+// leastOrder finds the order at which f is least, and f there: the α of
+// Epsilon, where f is a convex function of α over α − 1, hence quasi-convex, and
+// of Delta, where it is convex (log E_Q[(P/Q)^α] is convex in α, and so is
+// (α−1)·log(α−1) − α·log α). It stops early where f is at most enough.
+//
+// Steps of growing length from the middle of the range bracket the minimum in
+// log(α−1), and Brent's method narrows it: f is smooth there, so that an order
+// known to 10⁻⁶ leaves 10⁻¹² of f.
+func leastOrder(enough float64, f func(alpha float64) float64) (least, order float64) {
+	least, order = math.Inf(1), 2.0
+	try := func(t float64) float64 {
+		alpha := 1 + math.Exp(t)
+		y := f(alpha)
+		if y < least {
+			least, order = y, alpha
+		}
+		return y
+	}
+	first, last := math.Log(leastGap), math.Log(greatestGap)
+	const growth = 1.6
+	middle, step := 1.5, 0.8 // α about 5.5
+	fMiddle := try(middle)
+	low, high := middle-step, middle+step
+	if fHigh := try(high); fHigh < fMiddle {
+		for fHigh < fMiddle && high < last && least > enough {
+			low, middle, fMiddle = middle, high, fHigh
+			step *= growth
+			high = min(last, high+step)
+			fHigh = try(high)
+		}
+	} else {
+		// An infinite f says that the order is too large.
+		for fLow := try(low); (fLow < fMiddle || math.IsInf(fLow, 1)) && low > first && least > enough; fLow = try(low) {
+			high, middle, fMiddle = middle, low, fLow
+			step *= growth
+			low = max(first, low-step)
+		}
+	}
+	if least <= enough || math.IsInf(least, 1) {
+		return least, order
+	}
+	brent(low, middle, high, fMiddle, func(t float64) (float64, bool) {
+		y := try(t)
+		return y, least <= enough
+	})
+	return least, order
+}
+
+// brent narrows the bracket low < x < high of a minimum of f, where f(x) = fx,
+// by parabolas through the three best points so far, and by golden sections
+// where they do not help (Brent 1973, chapter 5), until x is known to 10⁻⁶ or f
+// says that it is done.
+func brent(low, x, high, fx float64, f func(float64) (y float64, done bool)) {
+	const tolerance, golden = 1e-6, 0.3819660112501051
+	second, third, fSecond, fThird := x, x, fx, fx
+	step, before := 0.0, 0.0 // the last step and the one before it
+	for range 100 {
+		middle := (low + high) / 2
+		if math.Abs(x-middle) <= 2*tolerance-(high-low)/2 {
+			return
+		}
+		parabolic := false
+		if math.Abs(before) > tolerance {
+			r := (x - second) * (fx - fThird)
+			q := (x - third) * (fx - fSecond)
+			p := (x-third)*q - (x-second)*r
+			if q = 2 * (q - r); q > 0 {
+				p = -p
+			}
+			q = math.Abs(q)
+			// NaN from infinite values fails the test.
+			if math.Abs(p) < math.Abs(q*before/2) && p > q*(low-x) && p < q*(high-x) {
+				before, step, parabolic = step, p/q, true
+				if u := x + step; u-low < 2*tolerance || high-u < 2*tolerance {
+					step = math.Copysign(tolerance, middle-x)
+				}
+			}
+		}
+		if !parabolic {
+			if before = high - x; x >= middle {
+				before = low - x
+			}
+			step = golden * before
+		}
+		if math.Abs(step) < tolerance {
+			step = math.Copysign(tolerance, step)
+		}
+		u := x + step
+		fu, done := f(u)
+		if done {
+			return
+		}
+		if fu <= fx {
+			if u >= x {
+				low = x
+			} else {
+				high = x
+			}
+			third, fThird, second, fSecond, x, fx = second, fSecond, x, fx, u, fu
+			continue
+		}
+		if u < x {
+			low = u
+		} else {
+			high = u
+		}
+		if fu <= fSecond || second == x {
+			third, fThird, second, fSecond = second, fSecond, u, fu
+		} else if fu <= fThird || third == x || third == second {
+			third, fThird = u, fu
+		}
+	}
+}
+
+// epsilonAt converts one order, rounded up; a negative ε says that ε = 0 holds.
 func epsilonAt(alpha, r, delta float64) float64 {
 	if math.IsInf(r, 1) {
 		return r
 	}
-	if down(delta*delta, 4) >= up(-math.Expm1(-r), 4) {
-		return 0
-	}
 	room, rounding := conversion(alpha, delta)
 	eps := r - room
-	return max(0, eps+rounding+2*ulp*(math.Abs(eps)+r))
+	return eps + rounding + 2*ulp*(math.Abs(eps)+r)
 }
 
 // conversion is what an order leaves between R and ε: ε = R − room, with the

@@ -24,7 +24,7 @@ func anyNoise(t *rapid.T) float64 {
 	return math.Exp(rapid.Float64Range(math.Log(0.2), math.Log(300)).Draw(t, "log z"))
 }
 
-func mustRDP(t *rapid.T, e Event, alpha float64) float64 {
+func mustRDP(t interface{ Fatal(...any) }, e Event, alpha float64) float64 {
 	r, err := RDP(e, alpha)
 	if err != nil {
 		t.Fatal(err)
