@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -42,8 +43,10 @@ const ExportSchema = "privsgld/dp_accounting-events/v1"
 // A noise multiplier of 0 is NonPrivateDpEvent. Under replace-one the library's
 // PLDAccountant doubles the sensitivity of a GaussianDpEvent and its RdpAccountant
 // does not, so rdp_event has half the noise multipliers there. Numbers are
-// rounded to the nearest float64: what the library makes of them is for
-// comparison and decides nothing.
+// float64: what the library makes of them is for
+// comparison and decides nothing. Its PLDAccountant takes a repeated
+// RandomizedResponseDpEvent for a single one (seen in 0.6.0): event lists up to
+// 1000 copies in place of a count, and an UnsupportedDpEvent beyond.
 //
 // Errors: ErrDomain; ErrUnsupported where e has no accountant here, as
 // fixed_size_gaussian under add-remove.
@@ -66,9 +69,9 @@ func ExportDPAccounting(e Event) ([]byte, error) {
 		doc.Relation = "REPLACE_ONE"
 	}
 	leaves := e.Merge().Events
-	doc.Event = x.tree(leaves, x.pldLeaf, c.deltaInf > 0)
+	doc.Event = x.tree(leaves, x.forPLD, c.deltaInf > 0)
 	if x.differs {
-		doc.RDPEvent = x.tree(leaves, x.rdpLeaf, c.deltaInf > 0)
+		doc.RDPEvent = x.tree(leaves, x.forRDP, c.deltaInf > 0)
 	}
 	doc.Notes = x.notes
 	b, err := json.Marshal(doc)
@@ -141,38 +144,59 @@ func (x *exporter) note(text string) {
 	}
 }
 
-// tree composes the leaves; one that may fail altogether stands beside them.
+// tree composes the leaves; where one may fail altogether, that stands beside
+// them.
 func (x *exporter) tree(leaves []Event, of func(Event) *dpEvent, fails bool) *dpEvent {
 	parts := make([]*dpEvent, 0, len(leaves))
 	for _, l := range leaves {
-		part := of(l)
-		if l.Count != 1 {
-			many := newDPEvent("SelfComposedDpEvent")
-			many.Event, many.Count = part, l.Count
-			part = many
-		}
-		parts = append(parts, part)
+		parts = append(parts, of(l))
 	}
-	all := newDPEvent("ComposedDpEvent")
-	all.Events = &parts
+	all := composed(parts...)
 	if !fails {
 		return all
 	}
-	both := newDPEvent("ComposedDpEvent")
-	both.Events = &[]*dpEvent{all, newDPEvent("UnsupportedDpEvent")}
 	x.note("approximate events: with failure_probability f the whole costs, at delta, what events[0] alone costs at (delta-f)/(1-f); the UnsupportedDpEvent beside it makes an accountant refuse the whole")
-	return both
+	return composed(all, newDPEvent("UnsupportedDpEvent"))
 }
 
-// pldLeaf is one leaf, without its count, as dp_accounting documents its events.
-func (x *exporter) pldLeaf(l Event) *dpEvent { return x.leaf(l, l.NoiseMultiplier) }
-
-// rdpLeaf is one leaf as RdpAccountant takes its events: it never doubles a
-// sensitivity.
-func (x *exporter) rdpLeaf(l Event) *dpEvent {
-	return x.leaf(l, l.NoiseMultiplier/x.adj.distance())
+func composed(parts ...*dpEvent) *dpEvent {
+	all := newDPEvent("ComposedDpEvent")
+	all.Events = &parts
+	return all
 }
 
+func repeated(part *dpEvent, count int64) *dpEvent {
+	if count == 1 {
+		return part
+	}
+	many := newDPEvent("SelfComposedDpEvent")
+	many.Event, many.Count = part, count
+	return many
+}
+
+// forPLD is one leaf with its count, as dp_accounting documents its events.
+func (x *exporter) forPLD(l Event) *dpEvent {
+	const copies = 1000
+	part := x.leaf(l, l.NoiseMultiplier)
+	if part.Class != "RandomizedResponseDpEvent" || l.Count == 1 {
+		return repeated(part, l.Count)
+	}
+	x.differs = true
+	x.note("RandomizedResponseDpEvent: PLDAccountant takes a repeated one for a single one, so event lists copies of it, and an UnsupportedDpEvent for more than 1000")
+	if l.Count > copies {
+		return newDPEvent("UnsupportedDpEvent")
+	}
+	return composed(slices.Repeat([]*dpEvent{part}, int(l.Count))...)
+}
+
+// forRDP is one leaf with its count as RdpAccountant takes its events: it never
+// doubles a sensitivity.
+func (x *exporter) forRDP(l Event) *dpEvent {
+	return repeated(x.leaf(l, l.NoiseMultiplier/x.adj.distance()), l.Count)
+}
+
+// leaf is one leaf without its count, for the noise multiplier z where its
+// class has one over a sensitivity.
 func (x *exporter) leaf(l Event, z float64) *dpEvent {
 	replace := x.adj == ReplaceOne
 	if parametersOf[l.Type].noise && z == 0 {
