@@ -381,18 +381,52 @@ func (e Event) Merge() Event {
 	if e.Validate() != nil {
 		return e
 	}
-	counts := map[leaf]int64{}
-	e.collect(counts, 1)
-	leaves := make([]leaf, 0, len(counts))
-	for l := range counts {
-		leaves = append(leaves, l)
+	var u uses
+	e.collect(&u, 1)
+	order := make([]int, len(u.leaves))
+	for i := range order {
+		order[i] = i
 	}
-	sort.Slice(leaves, func(i, j int) bool { return leaves[i].less(leaves[j]) })
+	slices.SortFunc(order, func(i, j int) int { return u.leaves[i].compare(u.leaves[j]) })
+	// rank is a leaf's place; first is that of the first leaf of its kind and rate,
+	// among which the noise multiplier comes first.
+	rank, first := make([]int, len(order)), make([]int, len(order))
+	for place, i := range order {
+		rank[i], first[i] = place, place
+		if place > 0 {
+			if before := order[place-1]; u.leaves[before].kind == u.leaves[i].kind && u.leaves[before].q == u.leaves[i].q {
+				first[i] = first[before]
+			}
+		}
+	}
+	slices.SortFunc(u.list, func(a, b use) int {
+		if c := first[a.leaf] - first[b.leaf]; c != 0 {
+			return c
+		}
+		if a.z != b.z {
+			return cmp.Compare(a.z, b.z)
+		}
+		return rank[a.leaf] - rank[b.leaf]
+	})
 
+	distinct := 0
+	for i, x := range u.list {
+		if i == 0 || x.z != u.list[i-1].z || x.leaf != u.list[i-1].leaf {
+			distinct++
+		}
+	}
 	merged := Event{Type: TypeComposition, Adjacency: e.Adjacency, Count: 1}
-	for _, l := range leaves {
+	if distinct > 0 {
+		merged.Events = make([]Event, 0, distinct)
+	}
+	for i, x := range u.list {
+		if i > 0 && x.z == u.list[i-1].z && x.leaf == u.list[i-1].leaf {
+			merged.Events[len(merged.Events)-1].Count += x.count
+			continue
+		}
+		l := &u.leaves[x.leaf]
 		part := Event{Type: l.kind, Adjacency: e.Adjacency, SamplingRate: l.q, SampleSize: l.sample, SourceSize: l.source,
-			NoiseMultiplier: l.z, Sensitivity: l.sensitivity, Count: counts[l]}
+			NoiseMultiplier: x.z, Sensitivity: l.sensitivity, Count: x.count}
 		has := parametersOf[l.kind]
 		if has.epsilon {
 			part.Epsilon = &l.eps
@@ -408,37 +442,50 @@ func (e Event) Merge() Event {
 	return merged
 }
 
-// leaf is a mechanism without its count, comparable.
+// uses are the leaves of an event and how often each is used, with which noise
+// multiplier: long sequences have one leaf and many multipliers.
+type uses struct {
+	leaves []leaf
+	index  map[leaf]int
+	list   []use
+}
+
+type use struct {
+	leaf  int
+	z     float64
+	count int64
+}
+
+// leaf is a mechanism without its noise multiplier and count, comparable.
 type leaf struct {
 	kind            EventType
-	q, z            float64
+	q               float64
 	sample, source  int64
 	sensitivity     int64
 	eps, delta, rho Amount
 }
 
-func (l leaf) less(m leaf) bool {
+func (l leaf) compare(m leaf) int {
 	return cmp.Or(
 		cmp.Compare(l.kind, m.kind),
 		cmp.Compare(l.q, m.q),
-		cmp.Compare(l.z, m.z),
 		cmp.Compare(l.sample, m.sample),
 		cmp.Compare(l.source, m.source),
 		cmp.Compare(l.sensitivity, m.sensitivity),
 		l.eps.Cmp(m.eps),
 		l.delta.Cmp(m.delta),
 		l.rho.Cmp(m.rho),
-	) < 0
+	)
 }
 
-func (e *Event) collect(counts map[leaf]int64, times int64) {
+func (e *Event) collect(u *uses, times int64) {
 	times *= e.Count
 	if times == 0 {
 		return
 	}
 	if e.Type == TypeComposition {
 		for i := range e.Events {
-			e.Events[i].collect(counts, times)
+			e.Events[i].collect(u, times)
 		}
 		return
 	}
@@ -463,9 +510,16 @@ func (e *Event) collect(counts map[leaf]int64, times int64) {
 	if e.Rho != nil {
 		l.rho = *e.Rho
 	}
+	at, ok := u.index[l]
+	if !ok {
+		if u.index == nil {
+			u.index = map[leaf]int{}
+		}
+		at = len(u.leaves)
+		u.index[l], u.leaves = at, append(u.leaves, l)
+	}
 	for _, z := range e.multipliers() {
-		l.z = z
-		counts[l] += times
+		u.list = append(u.list, use{at, z, times})
 	}
 }
 

@@ -297,3 +297,21 @@ func FuzzParseEvents(f *testing.F) {
 		}
 	})
 }
+
+// TestMergeOrder: leaves are ordered by kind, rate, noise multiplier, and then the
+// rest, and equal ones count together wherever they stand.
+func TestMergeOrder(t *testing.T) {
+	sized := func(sample int64, z float64) Event { return FixedSizeGaussian(ReplaceOne, sample, 100, z, 1) }
+	list := Gaussian(ReplaceOne, 0, 2)
+	list.NoiseMultipliers = []float64{7, 5, 7}
+	got := Compose(sized(20, 2), PoissonGaussian(ReplaceOne, 0.5, 1, 1), sized(10, 3), list, sized(10, 2), sized(20, 3), sized(20, 1),
+		Gaussian(ReplaceOne, 5, 1), sized(10, 2), Event{Type: TypeGaussian, Adjacency: ReplaceOne, NoiseMultiplier: 9}).Merge().Events
+	counted := func(e Event, n int64) Event { e.Count = n; return e }
+	want := []Event{
+		sized(20, 1), counted(sized(10, 2), 2), sized(20, 2), sized(10, 3), sized(20, 3),
+		Gaussian(ReplaceOne, 5, 3), Gaussian(ReplaceOne, 7, 4), PoissonGaussian(ReplaceOne, 0.5, 1, 1),
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
