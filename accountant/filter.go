@@ -32,9 +32,18 @@ type Spent struct {
 // answers of all earlier ones (fully adaptive composition):
 //
 //   - rdp: ΣR(α) ≤ B(α) at one order fixed beforehand. Feldman & Zrnic 2021,
-//     arXiv:2008.11193.
+//     arXiv:2008.11193; Lecuyer 2021, arXiv:2103.01379. With L_t the privacy loss
+//     and A_t the sum after t events, exp((α−1)·(L_t − A_t)) is a supermartingale
+//     that starts at 1, and A_t never exceeds B: the divergence of everything
+//     released, at the order α, is at most B, which converts to (ε, δ).
 //   - gdp: Σμ² ≤ μ*². Smith & Thakurta 2022, arXiv:2210.17520; Koskela,
 //     Tobaben & Honkela 2023, arXiv:2209.15596.
+//
+// Neither gives away much: adversaries exist that reach 0.98·δ and δ. The order may
+// not be chosen by outcome: a rule that admits whatever fits at any of twelve orders
+// lets an adversary reach 1.8·δ, and so does an exact composition of the events that
+// happened to be chosen. See the tests of adversaries. A filter says what may still
+// be charged; for what has been spent at a time picked by its user see [Odometer].
 //
 // The filter runs on ε − PureEpsilon and δ − ApproximateDelta. Beside it, the
 // shares add up plainly: the ratio of densities of the events charged to

@@ -1,0 +1,5 @@
+//go:build slow && !soak
+
+package accountant
+
+const adversarySessions = 20_000

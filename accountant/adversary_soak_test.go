@@ -1,0 +1,5 @@
+//go:build soak
+
+package accountant
+
+const adversarySessions = 100_000
