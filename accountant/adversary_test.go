@@ -53,7 +53,8 @@ func (m sampledMove) loss(r *rand.Rand) float64 {
 	if r.Float64() < m.q {
 		x++
 	}
-	return sampledRatio(m.q, (2*x-1)/(2*m.z*m.z)).log
+	y := (2*x - 1) / (2 * m.z * m.z)
+	return logSumExp([]float64{math.Log1p(-m.q), math.Log(m.q) + y})
 }
 
 func (m sampledMove) excess(gap float64) float64 {
@@ -65,7 +66,11 @@ func (m sampledMove) excess(gap float64) float64 {
 	x0 := 0.5 + m.z*m.z*(excess-math.Log(m.q))
 	above := func(x float64) float64 { return math.Erfc(x/math.Sqrt2) / 2 }
 	p := (1-m.q)*above(x0/m.z) + m.q*above((x0-1)/m.z)
-	return max(0, p-math.Exp(gap+logNormal(-x0/m.z)))
+	q := above(x0 / m.z)
+	if q == 0 { // out of reach, and so is what it takes off
+		return p
+	}
+	return max(0, p-math.Exp(gap+math.Log(q)))
 }
 
 // twoPoint has two answers: with probability p one whose loss is high.
