@@ -167,8 +167,8 @@ func (m *mirrored) rdp(alpha float64) float64 {
 	s2 := m.sigma * m.sigma
 	// Sampling never costs: quasi-convexity. The antipodal Q is at least
 	// (1−q)·N(0,σ²), which leaves the add-remove pair.
-	peak := up(beta/(2*s2), 8)
-	bound := up(alpha/(2*s2), 8)
+	peak := up(beta/(2*s2), 2)
+	bound := up(alpha/(2*s2), 2)
 	if m.kind == antipodal {
 		bound = min(4*bound, minkowski(m.q, m.logQ, peak, alpha)+up(-m.logNot, 4))
 		bound = up(bound, 2)
@@ -239,5 +239,5 @@ func (m *mirrored) rdp(alpha float64) float64 {
 	}
 	furthest = max(furthest, 10*m.sigma)
 	size := furthest*furthest/(2*s2) + (2*furthest+1)/s2*min(alpha, 2*alpha*loss) + alpha*min(1, 2*loss) + alpha*loss + 16
-	return min(bound, logOnePlus(total, shift, ruleError+8*ulp*size+ulp*float64(n), beta))
+	return min(bound, logOnePlus(total, shift, ruleError+4*ulp*size+ulp*float64(n), beta))
 }

@@ -21,7 +21,7 @@ import (
 //
 // For add-remove sampling both directions of the pair count; the one above is
 // the larger (Mironov, Talwar & Zhang 2019, Theorem 5). Sampled divergences are
-// 10⁻¹⁰ above the true ones at most, and 10⁻⁶ where a schedule has hundreds of
+// 10⁻⁹ above the true ones at most (mostly 10⁻¹³), and 10⁻⁶ where a schedule has hundreds of
 // noise multipliers at one rate. Below z = 0.01 (0.02 under replace-one), and
 // where quadrature would need more than 10⁵ points, an upper bound stands in.
 //

@@ -167,8 +167,8 @@ func (l *line) rdp(alpha float64) float64 {
 	spread := 2 * l.z * l.z
 	// Sampling never costs: quasi-convexity, Mironov, Talwar & Zhang 2019. And
 	// by Minkowski's inequality for (1−q) + q·e^y under Q.
-	peak := up(beta/spread, 8)
-	bound := min(up(alpha/spread, 8), minkowski(l.q, l.logQ, peak, alpha))
+	peak := up(beta/spread, 2)
+	bound := min(up(alpha/spread, 2), minkowski(l.q, l.logQ, peak, alpha))
 	if l.z < leastNoise || alpha*peak > 1e300 || !l.prepare() {
 		return bound
 	}
@@ -233,10 +233,11 @@ func (l *line) rdp(alpha float64) float64 {
 		furthest, steepest = max(furthest, alpha), 1
 	}
 	furthest = max(furthest, 10*l.z)
-	// The rounding of x², of α·ℓ, and of their sum in an exponent.
+	// Three roundings each of x²/(2z²) and y, of which the loss passes on what it
+	// is of y at most, and of α·ℓ; and those of their sum in an exponent.
 	size := furthest*furthest/spread + math.Abs(2*furthest-1)/spread*min(alpha, 2*alpha*max(steepest, -points[0].loss)) +
 		alpha*min(1, 2*max(steepest, -points[0].loss)) + 8
-	return min(bound, logOnePlus(total, shift, ruleError+8*ulp*size+ulp*float64(n), beta))
+	return min(bound, logOnePlus(total, shift, ruleError+3*ulp*size+ulp*float64(n), beta))
 }
 
 // logOnePlus is log(1 + total·e^shift)/beta, rounded up, for a total with the
