@@ -33,12 +33,13 @@ const (
 )
 
 // Epsilon returns the least ε, rounded up, at which e is (ε, delta)-DP by the
-// named accountant, and for rdp the order that attains it (0 for gdp, and where
-// the plain sum of pure ε is the least):
+// named accountant, and for rdp the order that attains it (0 for the others, and
+// where the plain sum of pure ε is the least):
 //
 //	rdp   ε = min over α of R(α) + log((α−1)/α) − (log δ + log α)/(α−1)
 //	      and 0 where 1 − e^(−R(α)) ≤ δ² for some α (total variation)
 //	gdp   the ε of GaussianEpsilon at the μ of MuGDP
+//	pld   the upper bound of PLDEpsilon, or what rdp gives where that is less
 //
 // Approximate events fail with probability δ∞ = 1 − Π(1−δᵢ) in all; the rest
 // is converted at (δ−δ∞)/(1−δ∞), and ε is +Inf where that is not positive.
@@ -46,7 +47,8 @@ const (
 //
 // Domain 0 ≤ delta; delta ≥ 1 gives 0, delta = 0 the sum of ε or +Inf. Any order
 // gives a valid bound, so that a missed optimum is looser, never unsound. Errors:
-// ErrDomain; ErrUnsupported for sampled events under gdp.
+// ErrDomain; ErrUnsupported for sampled events under gdp, and for zCDP
+// events and discrete Gaussians without sensitivity under pld.
 //
 // Sources: Canonne, Kamath & Steinke 2020, arXiv:2004.00010, Proposition 12;
 // Balle & Wang 2018, arXiv:1805.06530, Theorem 8; Bretagnolle & Huber 1979.
@@ -67,6 +69,14 @@ func Epsilon(m Method, e Event, delta float64) (eps, order float64, err error) {
 			return 0, 0, err
 		}
 		eps = GaussianEpsilon(up(math.Sqrt(mu2), 2), c.remainingDelta(delta))
+	case MethodPLD:
+		if err := c.refusePLD(); err != nil {
+			return 0, 0, err
+		}
+		eps, _, _ = c.epsilonPLD(delta, 0)
+		if bound, _ := c.epsilonRDP(delta); bound < eps {
+			eps = bound
+		}
 	default:
 		return 0, 0, unknownMethod(m)
 	}
@@ -79,12 +89,13 @@ func Epsilon(m Method, e Event, delta float64) (eps, order float64, err error) {
 }
 
 // Delta returns the least δ, rounded up, at which e is (eps, δ)-DP by the named
-// accountant, and for rdp the order that attains it (0 for gdp, and where e
-// consists of pure and approximate events with ε of eps at most in all):
+// accountant, and for rdp the order that attains it (0 for the others, and
+// where e consists of pure and approximate events with ε of eps at most in all):
 //
 //	rdp   log δ = min over α of (α−1)·(R(α) − ε) + α·log1p(−1/α) − log(α−1)
 //	      or √(1 − e^(−R(α))) where that is less for some α (total variation)
 //	gdp   GaussianDelta at the μ of MuGDP
+//	pld   the upper bound of PLDDelta, or what rdp gives where that is less
 //
 // Approximate events fail with probability δ∞ = 1 − Π(1−δᵢ) in all, which gives
 // δ∞ + (1−δ∞)·δ of the rest. Where a δ is below the smallest float64 it is that.
@@ -100,7 +111,7 @@ func Delta(m Method, e Event, eps float64) (delta, order float64, err error) {
 		return 0, 0, err
 	}
 	if c.bounded() && c.pureSum.Float64Up() <= eps {
-		if m != MethodRDP && m != MethodGDP {
+		if m != MethodRDP && m != MethodGDP && m != MethodPLD {
 			return 0, 0, unknownMethod(m)
 		}
 		return c.deltaInf, 0, nil
@@ -114,14 +125,27 @@ func Delta(m Method, e Event, eps float64) (delta, order float64, err error) {
 			return 0, 0, err
 		}
 		delta = GaussianDelta(up(math.Sqrt(mu2), 2), eps)
+	case MethodPLD:
+		if err := c.refusePLD(); err != nil {
+			return 0, 0, err
+		}
+		delta, _, _ = c.deltaPLD(eps, 0)
+		if bound, _ := c.deltaRDP(eps); bound < delta {
+			delta = bound
+		}
 	default:
 		return 0, 0, unknownMethod(m)
 	}
-	if c.deltaInf > 0 {
-		// 1−δ∞ is exact to one rounding.
-		delta = min(1, addUp(c.deltaInf, up(delta*(1-c.deltaInf), 2)))
+	return c.withFailures(delta), order, nil
+}
+
+// withFailures is the δ of everything where the rest has delta, rounded up.
+func (c *curve) withFailures(delta float64) float64 {
+	if c.deltaInf == 0 {
+		return delta
 	}
-	return delta, order, nil
+	// 1−δ∞ is exact to one rounding.
+	return min(1, addUp(c.deltaInf, up(delta*(1-c.deltaInf), 2)))
 }
 
 // bounded reports whether nothing but the failures of approximate events can
