@@ -3,3 +3,6 @@
 package accountant
 
 const adversarySessions = 2_000
+
+// longestExactChain is the most steps whose exact law is enumerated.
+const longestExactChain = 9

@@ -312,10 +312,3 @@ func TestEpsilonIsFast(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkEpsilonSampled(b *testing.B) {
-	e := PoissonGaussian(AddRemove, 0.01, 1.1, 1000)
-	for b.Loop() {
-		mustEpsilon(b, MethodRDP, e, 1e-6)
-	}
-}

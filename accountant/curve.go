@@ -1,6 +1,7 @@
 package accountant
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -22,7 +23,7 @@ type curve struct {
 	mu2      float64         // Σ μ² of the Gaussians without sampling, rounded up
 	rho      float64         // Σ ρ of zCDP events and discrete Gaussians, rounded up
 	sampled  []sampledSteps  // Poisson-sampled Gaussians, ascending in q, then z
-	fixed    []sampledSteps  // Gaussians on samples of fixed size, replace-one
+	fixed    []sampledSteps  // Gaussians on samples of fixed size, replace-one, ascending too
 	response []responses     // pure and approximate events, without their δ
 	laplace  []responses     // the ε of Laplace events is 1/b
 	discrete []discreteNoise // discrete Laplace
@@ -32,6 +33,10 @@ type curve struct {
 	pure     bool            // nothing but pure and Laplace events
 	pureSum  Amount          // Σ ε of pure, Laplace and approximate events, exact but for Laplace
 	deltaSum Amount          // Σ δ of approximate events, exact
+
+	// What rdp keeps between orders; a curve is for one goroutine.
+	sequences []*sequence
+	terms     []float64
 }
 
 // sampledSteps are count steps with rate 0 < q < 1 and noise multiplier z.
@@ -63,34 +68,35 @@ func curveOf(e Event) (*curve, error) {
 	distance := e.Adjacency.distance()
 	var squares, rhos []float64
 	survive := 0.0 // log of the probability that no approximate event fails
-	for _, part := range e.Merge().Events {
-		n := float64(part.Count)
-		z := min(part.NoiseMultiplier, greatestNoise)
-		switch part.Type {
+	u := e.uses()
+	for _, x := range u.list {
+		part, n := &u.leaves[x.leaf], float64(x.count)
+		z := min(x.z, greatestNoise)
+		switch part.kind {
 		case TypeGaussian:
 			mu := distance / z
 			squares = append(squares, n*mu*mu)
 			c.pure = false
 		case TypePoissonGaussian:
-			c.sampled = append(c.sampled, sampledSteps{e.Adjacency, part.SamplingRate, z, n})
+			c.sampled = append(c.sampled, sampledSteps{e.Adjacency, part.q, z, n})
 			c.pure = false
 		case TypeFixedSizeGaussian:
 			if e.Adjacency != ReplaceOne {
 				return nil, fmt.Errorf("%w: fixed_size_gaussian is defined under replace-one only: a source of fixed size has no neighbour with one unit more", ErrUnsupported)
 			}
 			c.pure = false
-			if part.SampleSize == part.SourceSize {
+			if part.sample == part.source {
 				mu := distance / z
 				squares = append(squares, n*mu*mu)
 				continue
 			}
 			// Both are whole numbers below 2⁵³: one rounding.
-			q := math.Nextafter(float64(part.SampleSize)/float64(part.SourceSize), 1)
+			q := math.Nextafter(float64(part.sample)/float64(part.source), 1)
 			c.fixed = append(c.fixed, sampledSteps{e.Adjacency, min(q, 1-ulp/2), z, n})
 		case TypeDiscreteGaussian:
 			mu := distance / z
 			rhos = append(rhos, n*mu*mu/2)
-			c.gaussian = append(c.gaussian, discreteNoise{z, int64(distance) * part.Sensitivity, n})
+			c.gaussian = append(c.gaussian, discreteNoise{z, int64(distance) * part.sensitivity, n})
 			c.pure = false
 		case TypeLaplace, TypeDiscreteLaplace:
 			if z == 0 {
@@ -98,29 +104,31 @@ func curveOf(e Event) (*curve, error) {
 				c.pure = false
 				continue
 			}
-			if part.Type == TypeLaplace {
+			if part.kind == TypeLaplace {
 				c.laplace = append(c.laplace, responses{up(distance/z, 2), n})
 			} else {
-				c.discrete = append(c.discrete, discreteNoise{z, int64(distance) * part.Sensitivity, n})
+				c.discrete = append(c.discrete, discreteNoise{z, int64(distance) * part.sensitivity, n})
 			}
-			c.pureSum = c.pureSum.Add(inverseUp(int64(distance), z).times(part.Count))
+			c.pureSum = c.pureSum.Add(inverseUp(int64(distance), z).times(x.count))
 		case TypeZCDP:
 			c.zcdp, c.pure = true, false
-			if !part.Rho.IsZero() {
-				rhos = append(rhos, n*max(part.Rho.Float64Up(), leastLoss))
+			if !part.rho.IsZero() {
+				rhos = append(rhos, n*max(part.rho.Float64Up(), leastLoss))
 			}
 		case TypePure, TypeApproximate, TypePartitionSelection:
-			if !part.Epsilon.IsZero() {
-				c.response = append(c.response, responses{max(part.Epsilon.Float64Up(), leastLoss), n})
+			if !part.eps.IsZero() {
+				c.response = append(c.response, responses{max(part.eps.Float64Up(), leastLoss), n})
 			}
-			c.pureSum = c.pureSum.Add(part.Epsilon.times(part.Count))
-			if part.Type != TypePure && !part.Delta.IsZero() {
+			c.pureSum = c.pureSum.Add(part.eps.times(x.count))
+			if part.kind != TypePure && !part.delta.IsZero() {
 				c.pure = false
-				c.deltaSum = c.deltaSum.Add(part.Delta.times(part.Count))
-				survive += n * math.Log1p(-part.Delta.Float64Up())
+				c.deltaSum = c.deltaSum.Add(part.delta.times(x.count))
+				survive += n * math.Log1p(-part.delta.Float64Up())
 			}
 		}
 	}
+	// Leaves are sorted by noise before size.
+	slices.SortStableFunc(c.fixed, func(a, b sampledSteps) int { return cmp.Or(cmp.Compare(a.q, b.q), cmp.Compare(a.z, b.z)) })
 	c.rho = up(sum(rhos), 8)
 	// Five roundings a term; the compensated sum adds less than one more.
 	c.mu2 += up(sum(squares), 8)
@@ -129,17 +137,21 @@ func curveOf(e Event) (*curve, error) {
 }
 
 // rdp is the Rényi divergence of order alpha > 1 of everything but the failures
-// of approximate events, rounded up.
+// of approximate events, rounded up. It depends on alpha alone, not on earlier
+// calls.
 func (c *curve) rdp(alpha float64) float64 {
-	terms := make([]float64, 0, 8)
+	if c.sequences == nil {
+		c.sequences = append(sequences(kindOf(c.adj), c.sampled), sequences(fixedSize, c.fixed)...)
+	}
+	terms := c.terms[:0]
 	if c.mu2 > 0 {
 		terms = append(terms, up(alpha*c.mu2/2, 2))
 	}
 	if c.rho > 0 {
 		terms = append(terms, up(alpha*c.rho, 2)) // Bun & Steinke 2016, Definition 1.1
 	}
-	for _, s := range c.sampled {
-		terms = append(terms, up(s.count*sampledGaussianRDP(s, alpha), 2))
+	for _, g := range c.sequences {
+		terms = g.costs(alpha, terms)
 	}
 	for _, r := range c.response {
 		terms = append(terms, up(r.count*responseRDP(r.eps, alpha), 2))
@@ -147,14 +159,11 @@ func (c *curve) rdp(alpha float64) float64 {
 	for _, r := range c.laplace {
 		terms = append(terms, up(r.count*laplaceRDP(r.eps, alpha), 2))
 	}
-	for _, s := range c.fixed {
-		// Sampling never costs: R is quasi-convex in the pair.
-		mu := c.adj.distance() / s.z
-		terms = append(terms, up(s.count*alpha*mu*mu/2, 8))
-	}
 	for _, s := range c.discrete {
-		terms = append(terms, up(s.count*responseRDP(up(c.adj.distance()/s.z, 2), alpha), 2))
+		eps := up(c.adj.distance()/s.z, 2)
+		terms = append(terms, up(s.count*discreteLaplaceRDP(eps, float64(s.shift), alpha), 2))
 	}
+	c.terms = terms
 	return up(sum(terms), 2)
 }
 

@@ -381,49 +381,12 @@ func (e Event) Merge() Event {
 	if e.Validate() != nil {
 		return e
 	}
-	var u uses
-	e.collect(&u, 1)
-	order := make([]int, len(u.leaves))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(i, j int) int { return u.leaves[i].compare(u.leaves[j]) })
-	// rank is a leaf's place; first is that of the first leaf of its kind and rate,
-	// among which the noise multiplier comes first.
-	rank, first := make([]int, len(order)), make([]int, len(order))
-	for place, i := range order {
-		rank[i], first[i] = place, place
-		if place > 0 {
-			if before := order[place-1]; u.leaves[before].kind == u.leaves[i].kind && u.leaves[before].q == u.leaves[i].q {
-				first[i] = first[before]
-			}
-		}
-	}
-	slices.SortFunc(u.list, func(a, b use) int {
-		if c := first[a.leaf] - first[b.leaf]; c != 0 {
-			return c
-		}
-		if a.z != b.z {
-			return cmp.Compare(a.z, b.z)
-		}
-		return rank[a.leaf] - rank[b.leaf]
-	})
-
-	distinct := 0
-	for i, x := range u.list {
-		if i == 0 || x.z != u.list[i-1].z || x.leaf != u.list[i-1].leaf {
-			distinct++
-		}
-	}
+	u := e.uses()
 	merged := Event{Type: TypeComposition, Adjacency: e.Adjacency, Count: 1}
-	if distinct > 0 {
-		merged.Events = make([]Event, 0, distinct)
+	if len(u.list) > 0 {
+		merged.Events = make([]Event, 0, len(u.list))
 	}
-	for i, x := range u.list {
-		if i > 0 && x.z == u.list[i-1].z && x.leaf == u.list[i-1].leaf {
-			merged.Events[len(merged.Events)-1].Count += x.count
-			continue
-		}
+	for _, x := range u.list {
 		l := &u.leaves[x.leaf]
 		part := Event{Type: l.kind, Adjacency: e.Adjacency, SamplingRate: l.q, SampleSize: l.sample, SourceSize: l.source,
 			NoiseMultiplier: x.z, Sensitivity: l.sensitivity, Count: x.count}
@@ -478,6 +441,49 @@ func (l leaf) compare(m leaf) int {
 	)
 }
 
+// uses are the leaves of a valid event in their order, equal ones counted
+// together.
+func (e *Event) uses() uses {
+	var u uses
+	e.collect(&u, 1)
+	order := make([]int, len(u.leaves))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return u.leaves[i].compare(u.leaves[j]) })
+	// rank is a leaf's place; first is that of the first leaf of its kind and rate,
+	// among which the noise multiplier comes first.
+	rank, first := make([]int, len(order)), make([]int, len(order))
+	for place, i := range order {
+		rank[i], first[i] = place, place
+		if place > 0 {
+			if before := order[place-1]; u.leaves[before].kind == u.leaves[i].kind && u.leaves[before].q == u.leaves[i].q {
+				first[i] = first[before]
+			}
+		}
+	}
+	slices.SortFunc(u.list, func(a, b use) int {
+		if c := first[a.leaf] - first[b.leaf]; c != 0 {
+			return c
+		}
+		if a.z != b.z {
+			return cmp.Compare(a.z, b.z)
+		}
+		return rank[a.leaf] - rank[b.leaf]
+	})
+
+	distinct := u.list[:0]
+	for _, x := range u.list {
+		if n := len(distinct); n > 0 && x.z == distinct[n-1].z && x.leaf == distinct[n-1].leaf {
+			distinct[n-1].count += x.count
+		} else {
+			distinct = append(distinct, x)
+		}
+	}
+	u.list = distinct
+	return u
+}
+
 func (e *Event) collect(u *uses, times int64) {
 	times *= e.Count
 	if times == 0 {
@@ -518,6 +524,7 @@ func (e *Event) collect(u *uses, times int64) {
 		at = len(u.leaves)
 		u.index[l], u.leaves = at, append(u.leaves, l)
 	}
+	u.list = slices.Grow(u.list, len(e.multipliers()))
 	for _, z := range e.multipliers() {
 		u.list = append(u.list, use{at, z, times})
 	}

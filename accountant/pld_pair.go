@@ -60,15 +60,19 @@ func (p gaussianPair) spacing() float64 { return 0 }
 // loss is L(x), without a bound on its error: outlines only.
 func (p gaussianPair) loss(x float64) float64 {
 	s := 2 * p.z * p.z
-	u := sampledRatio(p.q, (2*x-1)/s)
+	mix := func(y float64) float64 { // log(1−q + q·e^y)
+		if y > 600 {
+			return y + math.Log(p.q)
+		}
+		return math.Log1p(p.q * math.Expm1(y))
+	}
 	if p.kind != antipodalKind {
-		return u.log
+		return mix((2*x - 1) / s)
 	}
-	v := sampledRatio(p.q, (-2*x-1)/s)
-	if math.Abs(x) < 50*p.z*p.z && u.excess < 1 && v.excess < 1 {
-		return math.Log1p(2 * p.q * math.Exp(-1/s) * math.Sinh(2*x/s) / (1 + v.excess))
+	if math.Abs(x) < 1e-3*p.z*p.z {
+		return math.Log1p(2 * p.q * math.Exp(-1/s) * math.Sinh(2*x/s) / (1 + p.q*math.Expm1(-(2*x+1)/s)))
 	}
-	return u.log - v.log
+	return mix((2*x-1)/s) - mix((-2*x-1)/s)
 }
 
 // densities are those of P and Q, outlines only.

@@ -3,6 +3,7 @@ package accountant
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -72,24 +73,40 @@ func TestRDPAtFullRate(t *testing.T) {
 	})
 }
 
-// The three ways to one number agree: quadrature, the binomial sum at integer
-// orders, and the truncated series, which is never below.
-func TestRDPFormulasAgree(t *testing.T) {
+// binomialRDP is the add-remove divergence at an integer order:
+//
+//	E[(1+u)^α] − 1 = Σ_{k=2..α} C(α,k)·q^k·(1−q)^(α−k)·expm1(k(k−1)/(2z²))
+//
+// (Mironov, Talwar & Zhang 2019, section 3.3; the terms below k = 2 cancel.)
+func binomialRDP(q, z, alpha float64) float64 {
+	var logs []float64
+	choose := math.Log(alpha)
+	for k := 2.0; k <= alpha; k++ {
+		choose += math.Log((alpha - k + 1) / k)
+		y := k * (k - 1) / (2 * z * z)
+		logs = append(logs, choose+k*math.Log(q)+(alpha-k)*math.Log1p(-q)+y+math.Log(-math.Expm1(-y)))
+	}
+	top, total := slices.Max(logs), 0.0
+	for _, x := range logs {
+		total += math.Exp(x - top)
+	}
+	if log := top + math.Log(total); log > 30 {
+		return (log + math.Log1p(math.Exp(-log))) / (alpha - 1)
+	}
+	return math.Log1p(math.Exp(top)*total) / (alpha - 1)
+}
+
+// Quadrature and binomial sum agree at integer orders; the sum's own rounding
+// grows with its exponents.
+func TestRDPIsTheBinomialSum(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		q, z := anyRate(t), anyNoise(t)
-		alpha := float64(rapid.IntRange(2, 64).Draw(t, "order"))
-		a, b := binomialRDP(q, z, alpha), quadratureRDP(sampledSteps{AddRemove, q, z, 1}, alpha)
-		if a > b*slack || b > a*slack {
-			t.Fatalf("q %g z %g order %g: sum %.17g, quadrature %.17g", q, z, alpha, a, b)
-		}
-		fraction := anyOrder(t)
-		if a, b := seriesRDP(q, z, fraction), quadratureRDP(sampledSteps{AddRemove, q, z, 1}, fraction); a*slack < b {
-			t.Fatalf("q %g z %g order %g: series %.17g is below %.17g", q, z, fraction, a, b)
-		}
-		small := rapid.Float64Range(0.03, 0.1).Draw(t, "small z")
-		gap := math.Exp(rapid.Float64Range(math.Log(1e-3), 0).Draw(t, "log gap"))
-		if a, b := seriesRDP(q, small, 1+gap), quadratureRDP(sampledSteps{AddRemove, q, small, 1}, 1+gap); a*slack < b || a > b*(1+1e-5) {
-			t.Fatalf("q %g z %g order %g: series %.17g, quadrature %.17g", q, small, 1+gap, a, b)
+		q := math.Exp(rapid.Float64Range(math.Log(1e-9), math.Log(0.9999)).Draw(t, "log q"))
+		z := math.Exp(rapid.Float64Range(math.Log(0.02), math.Log(1e4)).Draw(t, "log z"))
+		alpha := math.Floor(math.Exp(rapid.Float64Range(math.Log(2), math.Log(2000)).Draw(t, "log order")))
+		got, want := mustRDP(t, PoissonGaussian(AddRemove, q, z, 1), alpha), binomialRDP(q, z, alpha)
+		error := 1e-14 * (10 + alpha*math.Abs(math.Log(q))/max(1, (alpha-1)*want))
+		if off := got/want - 1; off < -error || off > error+1e-9 {
+			t.Fatalf("q %g z %g order %g: %.17g, sum %.17g (off by %.2g, error %.2g)", q, z, alpha, got, want, off, error)
 		}
 	})
 }
@@ -133,6 +150,50 @@ func TestPureAndLaplaceBounds(t *testing.T) {
 			t.Fatalf("ε %g: Laplace falls with ε", eps)
 		}
 	})
+}
+
+// discreteLaplaceSum is the divergence of discrete Laplace noise as a sum over
+// the integers between the neighbours, of Q·(1−e^(−(α−1)ℓ))·(e^(αℓ)−1) over ℓ > 0.
+func discreteLaplaceSum(eps float64, shift int, alpha float64) float64 {
+	a := eps / float64(shift)
+	top := math.Exp(-eps) / (1 + math.Exp(-a)) // Q at and below the lower neighbour
+	total := top * -math.Expm1(-(alpha-1)*eps) * math.Expm1(alpha*eps)
+	for x := 1; x < shift; x++ {
+		if loss := a * float64(shift-2*x); loss > 0 {
+			mass := math.Tanh(a/2) * math.Exp(-a*float64(shift-x))
+			total += mass * -math.Expm1(-(alpha-1)*loss) * math.Expm1(alpha*loss)
+		}
+	}
+	return math.Log1p(total) / (alpha - 1)
+}
+
+func TestDiscreteLaplaceIsTheSum(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		eps := math.Exp(rapid.Float64Range(math.Log(1e-9), math.Log(20)).Draw(t, "log ε"))
+		alpha := 1 + math.Exp(rapid.Float64Range(math.Log(1e-6), math.Log(30)).Draw(t, "log gap"))
+		shift := rapid.OneOf(rapid.IntRange(1, 10), rapid.IntRange(1, 5000)).Draw(t, "shift")
+		got, want := discreteLaplaceRDP(eps, float64(shift), alpha), discreteLaplaceSum(eps, shift, alpha)
+		if off := got/want - 1; off < -1e-14*math.Sqrt(float64(shift)) || off > 1e-12 {
+			t.Fatalf("ε %g shift %d order %g: %.17g, sum %.17g (off by %.2g)", eps, shift, alpha, got, want, off)
+		}
+		if response := responseRDP(eps, alpha); shift == 1 && math.Abs(got/response-1) > 1e-12 || got > response*slack {
+			t.Fatalf("ε %g shift %d order %g: %.17g, randomised response %.17g", eps, shift, alpha, got, response)
+		}
+		if finer := discreteLaplaceRDP(eps, float64(shift+1), alpha); finer > got*slack {
+			t.Fatalf("ε %g order %g: shift %d costs %.17g, the next %.17g", eps, alpha, shift, got, finer)
+		}
+		if laplace := laplaceRDP(eps, alpha); laplace > got*slack {
+			t.Fatalf("ε %g shift %d order %g: %.17g, Laplace %.17g", eps, shift, alpha, got, laplace)
+		} else if far := discreteLaplaceRDP(eps, 1e9, alpha); far > laplace*(1+1e-10) {
+			t.Fatalf("ε %g order %g: a great shift costs %.17g, Laplace %.17g", eps, alpha, far, laplace)
+		}
+	})
+	// Scale b and sensitivity k: ε = 1/b, and 2/b at twice the shift under replace-one.
+	for adj, want := range map[Adjacency]float64{AddRemove: discreteLaplaceSum(0.5, 3, 4), ReplaceOne: discreteLaplaceSum(1, 6, 4)} {
+		if got := mustRDP(t, DiscreteLaplace(adj, 2, 3, 1), 4); math.Abs(got/want-1) > 1e-12 {
+			t.Errorf("%s: %.17g, want %.17g", adj, got, want)
+		}
+	}
 }
 
 func TestRDPDomain(t *testing.T) {

@@ -11,23 +11,29 @@ import (
 //	Gaussian, discrete Gaussian   μ²/2, μ = 1/z (2/z under replace-one)
 //	sampled Gaussian              μ²/2 as without sampling: under add-remove
 //	                              R(α)/α tends to that for large α, whatever the rate
-//	pure, discrete Laplace        ε·tanh(ε/2)
+//	pure                          ε·tanh(ε/2)
 //	Laplace                       ε + e^−ε − 1, ε = 1/b (2/b under replace-one)
+//	discrete Laplace              ε − (1 − e^−ε)·a/sinh a, a = ε/shift
 //	zCDP                          ρ
 //
-// The bound for pure events is the divergence of order 1 of randomised response,
-// and no lower one exists. Proof: with P-probability p = 1/(1+e^−ε) its loss L is ε,
-// else −ε, so that log E_P[e^((α−1)L)] = g((α−½)²) − g(¼) with
-// g(u) = log cosh(ε√u); g is concave, since its derivative ε·tanh(ε√u)/(2√u)
-// falls, hence (α−1)·R(α) ≤ g′(¼)·((α−½)² − ¼) = ε·tanh(ε/2)·α(α−1).
+// Those for pure and Laplace events are the divergences R(1) of order 1, for pure
+// ones that of randomised response, and no lower ones exist. Proof: randomised
+// response is discrete Laplace noise at shift k = 1, Laplace noise its limit for
+// k → ∞. Its loss takes the values ε, ε−2a, …, −ε, and m(s) = E_P[e^((s−½)L)] is
+// e^(−sε)·(A + Bw + … + Bw^(k−1) + Aw^k) with w = e^(2as) and 0 < B ≤ A. Times 1−w the
+// sum is (A − Cw) − w^k·(Aw − C), C = A−B, and since |A − Cw| is larger than
+// |Aw − C| where |w| < 1 and smaller where |w| > 1, all its zeros have |w| = 1. So
+// the zeros of the even function m are imaginary, m(s) = m(0)·Π(1 + s²/y²) by
+// Hadamard, log m is concave in s², and below its tangent at s = ½:
+// (α−1)·R(α) = log m(α−½) ≤ R(1)·((α−½)² − ¼) = R(1)·α(α−1).
 //
 // An approximate event with δ > 0 is ErrUnsupported, an invalid event ErrDomain.
 // The result is +Inf where a noise multiplier is 0.
 //
 // Sources: Bun & Steinke 2016, arXiv:1605.02065, Proposition 1.6 (Gaussian) and
 // Lemma 1.7 (composition); Canonne, Kamath & Steinke 2020, arXiv:2004.00010
-// (discrete Gaussian); Harrison & Manurangsi 2025, arXiv:2510.25746 (Laplace);
-// Kairouz, Oh & Viswanath 2015, arXiv:1311.0776 (randomised response dominates).
+// (discrete Gaussian); Kairouz, Oh & Viswanath 2015, arXiv:1311.0776 (randomised
+// response dominates); Harrison & Manurangsi 2025, arXiv:2510.25746 (Laplace).
 func RhoZCDP(e Event) (float64, error) {
 	c, err := curveOf(e)
 	if err != nil {
@@ -48,7 +54,7 @@ func RhoZCDP(e Event) (float64, error) {
 		terms = append(terms, r.count*responseRho(r.eps))
 	}
 	for _, s := range c.discrete {
-		terms = append(terms, s.count*responseRho(up(distance/s.z, 2)))
+		terms = append(terms, s.count*discreteLaplaceRho(up(distance/s.z, 2), float64(s.shift)))
 	}
 	for _, r := range c.laplace {
 		terms = append(terms, up(r.count*expExcess(-r.eps), 32))
@@ -58,6 +64,19 @@ func RhoZCDP(e Event) (float64, error) {
 
 // responseRho is ε·tanh(ε/2), rounded up.
 func responseRho(eps float64) float64 { return up(eps*math.Tanh(eps/2), 8) }
+
+// discreteLaplaceRho is ε − (1 − e^−ε)·a/sinh a, rounded up and without cancellation:
+//
+//	(ε + e^−ε − 1) + (1 − e^−ε)·(sinh a − a)/sinh a
+//
+// It is responseRho at shift 1.
+func discreteLaplaceRho(eps, shift float64) float64 {
+	a, lattice := up(eps/shift, 2), 1.0 // ρ rises with a
+	if a < 600 {
+		lattice = sinhExcess(a) / math.Sinh(a)
+	}
+	return up(expExcess(-eps)-math.Expm1(-eps)*lattice, 64)
+}
 
 // EpsilonZCDP returns the least ε, rounded up, at which rho-zCDP implies
 // (ε, delta)-DP by the conversion of Epsilon with R(α) = rho·α at its best order,

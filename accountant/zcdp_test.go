@@ -25,7 +25,7 @@ func TestRhoBoundsTheCurve(t *testing.T) {
 			rapid.Custom(func(t *rapid.T) Event { return Pure(adj, MustAmount(eps.Draw(t, "ε")), 2) }),
 			rapid.Custom(func(t *rapid.T) Event { return Laplace(adj, 1/MustAmount(eps.Draw(t, "ε")).Float64Up(), 1) }),
 			rapid.Custom(func(t *rapid.T) Event {
-				return DiscreteLaplace(adj, 1/MustAmount(eps.Draw(t, "ε")).Float64Up(), 3, 1)
+				return DiscreteLaplace(adj, 1/MustAmount(eps.Draw(t, "ε")).Float64Up(), rapid.SampledFrom([]int64{1, 2, 7, 1e6}).Draw(t, "sensitivity"), 1)
 			}),
 			rapid.Custom(func(t *rapid.T) Event { return ZCDP(adj, MustAmount(eps.Draw(t, "ρ")), 3) }),
 			rapid.Custom(func(t *rapid.T) Event { return Gaussian(adj, rapid.Float64Range(0.1, 50).Draw(t, "z"), 4) }),
@@ -58,7 +58,7 @@ func TestRhoIsTheLeast(t *testing.T) {
 	for _, eps := range []string{"0.001", "0.1", "1", "5", "40"} {
 		x := MustAmount(eps).Float64Up()
 		pure, laplace := Pure(AddRemove, MustAmount(eps), 1), Laplace(AddRemove, 1/x, 1)
-		for _, e := range []Event{pure, laplace} {
+		for _, e := range []Event{pure, laplace, DiscreteLaplace(AddRemove, 1/x, 1, 1), DiscreteLaplace(AddRemove, 1/x, 3, 1), DiscreteLaplace(AddRemove, 1/x, 1e6, 1)} {
 			const alpha = 1 + 1e-6
 			r, _ := RDP(e, alpha)
 			if rho := mustRho(t, e); rho > r*(1+1e-5) {
@@ -177,4 +177,44 @@ func TestEstimateMuFormulas(t *testing.T) {
 	if mu, err := EstimateMu(PoissonGaussian(AddRemove, 1e-300, 0, 1)); err != nil || !math.IsInf(mu, 1) {
 		t.Errorf("no noise: μ %g, %v", mu, err)
 	}
+}
+
+// Any valid event: a number that is not negative, or ErrUnsupported, and the bounds
+// in their order.
+func TestBoundsOfAnyEvent(t *testing.T) {
+	extreme := func(adj Adjacency) *rapid.Generator[Event] {
+		return rapid.Custom(func(t *rapid.T) Event {
+			x := rapid.SampledFrom([]float64{0, 5e-324, 1e-200, 1e-9, 1, 1e9, 1e200, math.MaxFloat64}).Draw(t, "x")
+			return rapid.SampledFrom([]Event{Gaussian(adj, x, 3), Laplace(adj, x, 2), DiscreteLaplace(adj, x, 1<<31, 1), DiscreteGaussian(adj, x, 1<<31, 1<<40),
+				PoissonGaussian(adj, 1e-12, x, 1), PoissonGaussian(adj, 5e-324, x, 1<<50), FixedSizeGaussian(adj, 1, 1<<53, x, 1),
+				Pure(adj, MustAmount("1e-900"), 1), Pure(adj, MustAmount("1e900"), 1), ZCDP(adj, MustAmount("1e-900"), 1), ZCDP(adj, MustAmount("1e900"), 1)}).Draw(t, "event")
+		})
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		adj := anyAdjacency(t)
+		e := rapid.OneOf(anyKind(adj), extreme(adj)).Draw(t, "event")
+		o := mustOdometer(t, "1e-6", "1e-7", []float64{1.5, 4, 20})
+		figure := func(name string, x float64, err error) bool {
+			if err != nil && !errors.Is(err, ErrUnsupported) || err == nil && !(x >= 0) {
+				t.Fatalf("%s: %g, %v", name, x, err)
+			}
+			return err == nil
+		}
+		mu, err := EstimateMu(e)
+		figure("estimate", mu, err)
+		s, err := o.Add(OdometerState{}, e)
+		odometer := o.Epsilon(s)
+		counted := figure("odometer", odometer, err)
+		rho, err := RhoZCDP(e)
+		if !figure("ρ", rho, err) {
+			return
+		}
+		eps, err := EpsilonZCDP(rho, 1e-6)
+		figure("ε by zCDP", eps, err)
+		best := mustEpsilon(t, MethodRDP, e, 1e-6)
+		// RDP looks no nearer to order 1 than 10⁻⁶.
+		if best > eps*(1+2e-6) || counted && best > odometer*(1+1e-9) {
+			t.Fatalf("ε by rdp %g, by zCDP %g, by the odometer %g", best, eps, odometer)
+		}
+	})
 }
