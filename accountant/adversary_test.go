@@ -456,6 +456,12 @@ func TestAdversaryAgainstWrongFilters(t *testing.T) {
 		if p > 1e-6 {
 			last[n] = []move{sampledMove{p, 0.01}}
 		}
+		if n == len(steps)/2 {
+			chosen := Compose(Gaussian(AddRemove, 1/(mu*spent), 1), PoissonGaussian(AddRemove, p, 0.01, 1))
+			if delta, _, err := Delta(MethodPLD, chosen, eps); err != nil || math.Abs(delta-adversaryDelta) > 1e-4 {
+				t.Errorf("a privacy loss distribution says δ %g, not %g (%v)", delta, adversaryDelta, err)
+			}
+		}
 		if n < len(steps) {
 			steps[n] = mu * mu / float64(len(steps))
 		}

@@ -417,6 +417,42 @@ func TestLastIterateSampledTradeOff(t *testing.T) {
 	}
 }
 
+// The event of the theorem under each accountant: privacy loss distributions stay
+// above the exact δ of small chains, and gain on RDP as they do elsewhere.
+func TestLastIterateByAccountant(t *testing.T) {
+	for _, c := range []float64{0.4, 0.9} {
+		const q, z, k = 0.3, 1.2, 8
+		law := newLinearLaw(q, z, c, k)
+		s := lastSteps{adj: AddRemove, q: q, z: z, steps: k, g: 1 - c, fade: -math.Log(c)}
+		for _, eps := range []float64{0.5, 2} {
+			bound, _, err := Delta(MethodPLD, s.event(5, 0.1), eps)
+			if err != nil {
+				t.Fatal(err)
+			}
+			remove, add := law.delta(eps)
+			if exact := max(remove, add); bound < exact*(1-1e-6)-1e-9 {
+				t.Errorf("c %g ε %g: δ %g, exactly %g", c, eps, bound, exact)
+			}
+		}
+	}
+	l := LastIterate{Adjacency: AddRemove, SamplingRate: 0.1, NoiseMultiplier: 4, Steps: 5000, StepSize: 1.0 / 2510, PriorPrecision: 10, UnitSmoothness: 0.25, MaxUnits: 1000, Convex: true}
+	rdp, _, err := l.Epsilon(MethodRDP, 1e-6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pld, _, err := l.Epsilon(MethodPLD, 1e-6)
+	if err != nil || pld > rdp || pld < 0.8*rdp {
+		t.Errorf("ε %g by pld, %g by rdp (%v)", pld, rdp, err)
+	}
+	every, err := l.Composition()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := mustEpsilon(t, MethodPLD, every, 1e-6); pld > all/2 {
+		t.Errorf("ε %g by pld, all iterates %g", pld, all)
+	}
+}
+
 // density is a law on the line, on a uniform grid of points.
 type density struct {
 	low, step float64
