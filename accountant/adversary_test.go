@@ -454,10 +454,10 @@ func TestAdversaryAgainstWrongFilters(t *testing.T) {
 			return -p+(1+p)*GaussianDelta(mu*spent, eps-math.Log1p(p)) <= adversaryDelta
 		})
 		if p > 1e-6 {
-			last[n] = []move{sampledMove{p, 0.01}}
+			last[n] = []move{sampledMove{p, 0.05}}
 		}
 		if n == len(steps)/2 {
-			chosen := Compose(Gaussian(AddRemove, 1/(mu*spent), 1), PoissonGaussian(AddRemove, p, 0.01, 1))
+			chosen := Compose(Gaussian(AddRemove, 1/(mu*spent), 1), PoissonGaussian(AddRemove, p, 0.05, 1))
 			if delta, _, err := Delta(MethodPLD, chosen, eps); err != nil || math.Abs(delta-adversaryDelta) > 1e-4 {
 				t.Errorf("a privacy loss distribution says δ %g, not %g (%v)", delta, adversaryDelta, err)
 			}
