@@ -88,3 +88,14 @@ func BenchmarkFilterCost(b *testing.B) {
 		mustCost(b, f, e)
 	}
 }
+
+// The bounds of a long run by its privacy loss distribution.
+func BenchmarkPLDEpsilon(b *testing.B) {
+	e := PoissonGaussian(AddRemove, 0.004, 1, 10_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := PLDEpsilon(e, 1e-5, PLDOptions{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -165,12 +165,11 @@ func (l *line) rdp(alpha float64) float64 {
 	}
 	beta := alpha - 1
 	spread := 2 * l.z * l.z
-	// Sampling never costs: quasi-convexity, Mironov, Talwar & Zhang 2019. And
-	// by Minkowski's inequality for (1−q) + q·e^y under Q.
 	peak := up(beta/spread, 2)
-	bound := min(up(alpha/spread, 2), minkowski(l.q, l.logQ, peak, alpha))
+	// Sampling never costs: quasi-convexity, Mironov, Talwar & Zhang 2019.
+	full := up(alpha/spread, 2)
 	if l.z < leastNoise || alpha*peak > 1e300 || !l.prepare() {
-		return bound
+		return min(full, minkowski(l.q, l.logQ, peak, alpha))
 	}
 
 	// Far out e^y is all of 1+u, and what remains is at most a normal density
@@ -184,7 +183,7 @@ func (l *line) rdp(alpha float64) float64 {
 	}
 	n := l.index(end)
 	if n > maxPoints {
-		return bound
+		return min(full, minkowski(l.q, l.logQ, peak, alpha))
 	}
 	l.extend(n)
 	points := l.points[:n]
@@ -213,12 +212,13 @@ func (l *line) rdp(alpha float64) float64 {
 	if top > 300 {
 		shift, total = top, 0 // the rest is below e^−250 of it
 	}
-	// A point below e^−45 of the largest adds less than 10⁻¹⁸ of the sum.
+	// A point below e^−40 of the largest adds less than ulp/4 of the sum, ulp for
+	// each being added at the end.
 	for j := i; j < n; j++ {
 		p := points[j]
 		t := beta * p.loss
 		switch e := p.logP + t; {
-		case e < top-45:
+		case e < top-40:
 			continue
 		case t < 40 && shift == 0:
 			total += math.Exp(e) - p.p*(1+t)
@@ -237,7 +237,7 @@ func (l *line) rdp(alpha float64) float64 {
 	// is of y at most, and of α·ℓ; and those of their sum in an exponent.
 	size := furthest*furthest/spread + math.Abs(2*furthest-1)/spread*min(alpha, 2*alpha*max(steepest, -points[0].loss)) +
 		alpha*min(1, 2*max(steepest, -points[0].loss)) + 8
-	return min(bound, logOnePlus(total, shift, ruleError+3*ulp*size+ulp*float64(n), beta))
+	return min(full, logOnePlus(total, shift, ruleError+3*ulp*size+ulp*float64(n), beta))
 }
 
 // logOnePlus is log(1 + total·e^shift)/beta, rounded up, for a total with the
@@ -249,8 +249,9 @@ func logOnePlus(total, shift, relative, beta float64) float64 {
 	return up(math.Log1p(total*(1+relative))/beta, 16)
 }
 
-// minkowski is α/(α−1)·log(1−q + q·e^peak), rounded up, peak = (α−1)/(2z²): the
-// norm of a sum is at most the sum of the norms.
+// minkowski is α/(α−1)·log(1−q + q·e^peak), rounded up, peak = (α−1)/(2z²), which
+// bounds the divergence: the norm of (1−q) + q·e^y in L^α(Q) is at most the sum of
+// the norms.
 func minkowski(q, logQ, peak, alpha float64) float64 {
 	loss, rounding := mixtureLoss(q, logQ, peak)
 	return up(loss*(alpha/(alpha-1)), 16+rounding)
