@@ -141,7 +141,8 @@ func curveOf(e Event) (*curve, error) {
 // calls.
 func (c *curve) rdp(alpha float64) float64 {
 	if c.sequences == nil {
-		c.sequences = append(sequences(kindOf(c.adj), c.sampled), sequences(fixedSize, c.fixed)...)
+		room := tableRoom
+		c.sequences = append(sequences(kindOf(c.adj), c.sampled, &room), sequences(fixedSize, c.fixed, &room)...)
 	}
 	terms := c.terms[:0]
 	if c.mu2 > 0 {

@@ -139,6 +139,16 @@ func (m *mirrored) extend(g *mirroredGrid, n int) []mirroredPoint {
 	return g.points[:n]
 }
 
+func (m *mirrored) size() int {
+	n := 0
+	for _, g := range m.grids {
+		if g != nil {
+			n += len(g.points)
+		}
+	}
+	return n
+}
+
 // fixedLoss is the loss log(1−q + q·e^y) and 1 less than its exponential.
 func (m *mirrored) fixedLoss(y float64) (loss, grow float64) {
 	loss, _ = mixtureLoss(m.q, m.logQ, y)

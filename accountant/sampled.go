@@ -18,6 +18,8 @@ const (
 type pair interface {
 	// rdp is the Rényi divergence of order alpha > 1, rounded up.
 	rdp(alpha float64) float64
+	// size is how many points the tables hold.
+	size() int
 }
 
 // The kinds of sampling.
@@ -140,6 +142,8 @@ func (l *line) extend(n int) {
 		l.points = append(l.points, linePoint{loss, logP, math.Exp(logP)})
 	}
 }
+
+func (l *line) size() int { return len(l.points) }
 
 // prepare tabulates the core, which holds all of P, and its first-order terms
 // P·(e^−ℓ − 1 + ℓ).

@@ -68,29 +68,28 @@ const fewSteps = 512
 type sequence struct {
 	kind  int
 	q     float64
-	steps []sampledSteps // ascending in z
-	pairs []pair         // of the steps, where they are few
+	steps []sampledSteps   // ascending in z
+	pairs map[float64]pair // by z, of steps, and of the ends of cells
+	room  *int             // how many points of tables may still be kept
 
 	tabulated bool
 	octaves   []*stepCell
-	nodes     map[float64]pair // by z, of the ends of cells and lone steps
 }
 
+const (
+	leastListed = 1e-100  // among many, steps with less noise stand alone
+	tableRoom   = 1 << 21 // points of the tables that a curve keeps
+)
+
 // sequences groups sampled steps of one kind, ascending in q, then z, by rate.
-func sequences(kind int, steps []sampledSteps) []*sequence {
+func sequences(kind int, steps []sampledSteps, room *int) []*sequence {
 	var list []*sequence
 	for len(steps) > 0 {
 		n := 1
 		for n < len(steps) && steps[n].q == steps[0].q {
 			n++
 		}
-		g := &sequence{kind: kind, q: steps[0].q, steps: steps[:n]}
-		if n <= fewSteps {
-			for _, s := range g.steps {
-				g.pairs = append(g.pairs, newPair(kind, s.q, s.z))
-			}
-		}
-		list = append(list, g)
+		list = append(list, &sequence{kind: kind, q: steps[0].q, steps: steps[:n], pairs: map[float64]pair{}, room: room})
 		steps = steps[n:]
 	}
 	return list
@@ -98,9 +97,9 @@ func sequences(kind int, steps []sampledSteps) []*sequence {
 
 // costs appends the divergences of order alpha of all steps, rounded up, in parts.
 func (g *sequence) costs(alpha float64, dst []float64) []float64 {
-	if g.pairs != nil {
-		for i, s := range g.steps {
-			dst = append(dst, up(s.count*g.pairs[i].rdp(alpha), 2))
+	if len(g.steps) <= fewSteps {
+		for _, s := range g.steps {
+			dst = append(dst, up(s.count*g.at(s.z, alpha), 2))
 		}
 		return dst
 	}
@@ -123,11 +122,6 @@ func (g *sequence) costs(alpha float64, dst []float64) []float64 {
 	return dst
 }
 
-const (
-	leastListed = 1e-100 // steps with less noise stand alone
-	maxNodes    = 2048   // whose tables are kept
-)
-
 // stepCell is the steps with low ≤ s < high: count of them, and of their weight in
 // the mixture of low and high what falls to high, rounded up.
 type stepCell struct {
@@ -146,7 +140,6 @@ func (g *sequence) tabulate() {
 		return
 	}
 	g.tabulated = true
-	g.nodes = map[float64]pair{}
 	placed := make([]placedStep, 0, len(g.steps))
 	for _, s := range slices.Backward(g.steps) {
 		if s.z <= leastListed {
@@ -200,14 +193,22 @@ func (c *stepCell) weigh() {
 func (g *sequence) end(s, alpha float64) float64 { return g.at(down(1/math.Sqrt(s), 4), alpha) }
 
 func (g *sequence) at(z, alpha float64) float64 {
-	p, ok := g.nodes[z]
-	if !ok {
+	p, kept := g.pairs[z]
+	before := 0
+	if kept {
+		before = p.size()
+	} else {
 		p = newPair(g.kind, g.q, z)
-		if len(g.nodes) < maxNodes {
-			g.nodes[z] = p
-		}
 	}
-	return p.rdp(alpha)
+	r := p.rdp(alpha)
+	if more := p.size() - before; more <= *g.room {
+		*g.room -= more
+		g.pairs[z] = p
+	} else if kept {
+		*g.room += before
+		delete(g.pairs, z)
+	}
+	return r
 }
 
 // charge appends the cost of a cell's steps, given the divergences at its ends.

@@ -132,6 +132,34 @@ func TestCurveHasNoMemory(t *testing.T) {
 	})
 }
 
+// Tables that do not fit are made again, and the divergences stay the same.
+func TestLittleRoomForTables(t *testing.T) {
+	steps := []sampledSteps{{AddRemove, 0.01, 1, 1}, {AddRemove, 0.01, 2, 1}, {AddRemove, 0.02, 1, 3}}
+	orders := []float64{2, 50, 3, 5000, 3}
+	much := 1 << 21
+	want := sequences(poisson, steps, &much)
+	for _, room := range []int{0, 150, 300} {
+		left := room
+		got := sequences(poisson, steps, &left)
+		for _, alpha := range orders {
+			for i := range want {
+				if a, b := got[i].costs(alpha, nil), want[i].costs(alpha, nil); !slices.Equal(a, b) {
+					t.Errorf("room %d order %g: %v, want %v", room, alpha, a, b)
+				}
+			}
+			kept := 0
+			for _, g := range got {
+				for _, p := range g.pairs {
+					kept += p.size()
+				}
+			}
+			if left < 0 || kept+left != room {
+				t.Errorf("room %d order %g: %d points kept and room for %d", room, alpha, kept, left)
+			}
+		}
+	}
+}
+
 // Extreme noise multipliers beside ordinary ones.
 func TestManyExtremeNoiseMultipliers(t *testing.T) {
 	list := []float64{5e-324, 1e-160, 1e-100, 2e-100, 1e-3, 0.02, 1e20, 1e49, 1e60, math.MaxFloat64}
