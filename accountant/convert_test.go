@@ -100,6 +100,15 @@ func TestCompositionCommutes(t *testing.T) {
 			if math.IsNaN(x) || x < 0 || math.Signbit(x) {
 				t.Fatalf("%s: ε %g", m, x)
 			}
+			eps := rapid.Float64Range(0, 5).Draw(t, "ε")
+			x, orderX, errX = Delta(m, a, eps)
+			y, orderY, errY = Delta(m, b.Merge(), eps)
+			if x != y || orderX != orderY || (errX == nil) != (errY == nil) {
+				t.Fatalf("%s: δ %.17g (%v) and %.17g (%v)", m, x, errX, y, errY)
+			}
+			if !(x >= 0 && x <= 1) || math.Signbit(x) {
+				t.Fatalf("%s: δ %g", m, x)
+			}
 		}
 	})
 }

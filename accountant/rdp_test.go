@@ -235,6 +235,24 @@ func TestExtremesStaySound(t *testing.T) {
 			}
 		}
 	}
+	for _, sample := range []int64{1, 1 << 30, 1<<53 - 1} {
+		for _, z := range []float64{5e-324, 1e-200, 1e-5, 0.02, 0.11, 1, 1e5, 1e60, math.MaxFloat64} {
+			for _, alpha := range []float64{1 + ulp, 1 + 1e-9, 1.5, 2, 1000, 1e5, 1e300} {
+				if r, err := RDP(FixedSizeGaussian(ReplaceOne, sample, 1<<53, z, 1), alpha); err != nil || !(r > 0) {
+					t.Errorf("%d of 2⁵³ z %g order %g: %g, %v", sample, z, alpha, r, err)
+				}
+			}
+		}
+	}
+	for _, sensitivity := range []int64{1, 3, 1 << 31} {
+		for _, b := range []float64{5e-324, 1e-200, 1e-3, 1, 1e5, 1e60, math.MaxFloat64} {
+			for _, alpha := range []float64{1 + ulp, 1 + 1e-9, 1.5, 2, 1000, 1e300} {
+				if r, err := RDP(DiscreteLaplace(ReplaceOne, b, sensitivity, 1), alpha); err != nil || !(r > 0) {
+					t.Errorf("discrete Laplace b %g sensitivity %d order %g: %g, %v", b, sensitivity, alpha, r, err)
+				}
+			}
+		}
+	}
 	for _, text := range []string{"1e-999", "1e-300", "1e-9", "1", "1e5", "1e999"} {
 		for _, alpha := range []float64{1 + ulp, 1.5, 2, 1e5, 1e300} {
 			if r, err := RDP(Pure(AddRemove, MustAmount(text), 1), alpha); err != nil || !(r > 0) {

@@ -30,41 +30,41 @@ const fewSteps = 512
 // Proof. Let β = α−1, E = E_Q[L^α], L = P/Q, R = (log E)/β. R rises with s. Observe
 // m + B with m the mean (0 or ±1) and B Brownian motion at time s, W the Brownian
 // motion that remains under Q, and D the difference of the means of m given what
-// has been observed, under P and under Q: dL = L·D dW. By Itô's formula, with T the
+// has been observed, under P and under Q: dL = L·D dW. By Itô′s formula, with T the
 // distribution that weighs Q by L^α,
 //
-//	(log E)' = ½αβ·X,  X = E_T[D²].
+//	(log E)′ = ½αβ·X,  X = E_T[D²].
 //
 // Add-remove: D = π, the probability of m = 1 under P, dπ = π(1−π)(dW − π ds).
 // Antipodal: D = π + ρ, ρ that of m = −1 under Q, dρ = −ρ(1−ρ) dW and
 // dπ = π(1−π)(dW − D ds). With ρ = 0 for the former and δ = π(1−π) − ρ(1−ρ), both have
 // dD = δ dW − π(1−π)·D ds, hence
 //
-//	X' = E_T[½αβD⁴ + 2αD²δ − 2π(1−π)D² + δ²] − ½αβX²,
+//	X′ = E_T[½αβD⁴ + 2αD²δ − 2π(1−π)D² + δ²] − ½αβX²,
 //
-// and E_T[D⁴] ≥ X². Add-remove: 2αD²δ − 2π(1−π)D² = 2βπ³(1−π) ≥ 0, so that X' ≥ 0.
+// and E_T[D⁴] ≥ X². Add-remove: 2αD²δ − 2π(1−π)D² = 2βπ³(1−π) ≥ 0, so that X′ ≥ 0.
 // Antipodal: D is even in x and δ = (π−ρ)(1−D) odd, where T weighs x > 0 by L^α and
 // −x by L^(1−α) ≤ L^α; and for q ≤ ½, x > 0 there are π ≥ ρ and D ≤ 1, since
-// q²·e^(−s) ≤ (1−q)². So E_T[2αD²δ] ≥ 0, and π(1−π) ≤ ¼ leaves X' ≥ −½X.
+// q²·e^(−s) ≤ (1−q)². So E_T[2αD²δ] ≥ 0, and π(1−π) ≤ ¼ leaves X′ ≥ −½X.
 //
 // Fixed size: E − 1 is the expectation of φ = L^α + L^(1−α) − L − 1 over L > 1, with
-// L = 1−q+N, N = q·e^y, dN = N dW, π = N/L. φ” = αβ(L^(α−2) + L^(−α−1)), so that
-// (log E)' = ½αβ·X with D = π where L > 1 and 0 elsewhere, T weighing L > 1 by
+// L = 1−q+N, N = q·e^y, dN = N dW, π = N/L. φ″ = αβ(L^(α−2) + L^(−α−1)), so that
+// (log E)′ = ½αβ·X with D = π where L > 1 and 0 elsewhere, T weighing L > 1 by
 // L^α + L^(1−α) and what has no loss by 1. Over L > 1 the drift of (L^α + L^(1−α))π²
 // is, above ½αβ of its product with π²,
 //
 //	π²(1−π)·(L^α·(1−π+2βπ) + L^(1−α)·(1−π−2απ)) ≥ L^(1−α)·π²(1−π)(2−4π),
 //
 // which is at least −¼·L^(1−α)π² ≥ −⅛·(L^α + L^(1−α))π²; the edge L = 1, y = 0 adds
-// −½p·(½G − G') = (3/2)·p·αβ·q²(1−q) ≥ 0 to the derivative of E_Q[φ”N²] = ∫G dp, p the
-// density of y there. So X' ≥ −⅛X.
+// −½p·(½G − G′) = (3/2)·p·αβ·q²(1−q) ≥ 0 to the derivative of E_Q[φ″N²] = ∫G·p dy, p the
+// density of y. So X′ ≥ −⅛X.
 //
-// Where X' ≥ −κX, e^(κs)·R' rises with s: R is convex in v with dv = e^(−κs) ds. ∎
+// Where X′ ≥ −κX, e^(κs)·R′ rises with s: R is convex in v with dv = e^(−κs) ds. ∎
 //
 // Hence R lies below its chords in v, and a step may be charged as the mixture of
 // two s that keeps v. Octaves of s are halved until the chord is close, or a cell
-// has two steps or fewer, which are then accounted one by one: a step that joins
-// or leaves never makes the others cheaper or dearer in the wrong direction.
+// has two steps or fewer, which are then accounted one by one; fewer steps never
+// cost more.
 type sequence struct {
 	kind  int
 	q     float64
