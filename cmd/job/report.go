@@ -75,7 +75,7 @@ type Guarantee struct {
 }
 
 // EpsilonByAccountant compares accountants; nil where one does not support the
-// events.
+// events. PLD is also nil where the plan follows an answer that it buys.
 type EpsilonByAccountant struct {
 	RDP *Number `json:"rdp"`
 	PLD *Number `json:"pld"`
@@ -157,8 +157,9 @@ func (n Number) MarshalJSON() ([]byte, error) {
 	}
 }
 
-// epsilons evaluates an event under every accountant that supports it.
-func epsilons(e accountant.Event, delta float64) EpsilonByAccountant {
+// epsilons evaluates an event under every accountant that supports it. Privacy
+// loss distributions are for plans that are fixed before the first answer.
+func epsilons(e accountant.Event, delta float64, fixed bool) EpsilonByAccountant {
 	one := func(m accountant.Method) *Number {
 		eps, _, err := accountant.Epsilon(m, e, delta)
 		if err != nil {
@@ -167,11 +168,14 @@ func epsilons(e accountant.Event, delta float64) EpsilonByAccountant {
 		n := Number(eps)
 		return &n
 	}
-	out := EpsilonByAccountant{RDP: one(accountant.MethodRDP), GDP: one(accountant.MethodGDP)}
-	if sampled(e) {
+	out := EpsilonByAccountant{RDP: one(accountant.MethodRDP)}
+	if fixed {
+		out.PLD = one(accountant.MethodPLD)
+	}
+	if !sampled(e) {
 		// Subsampling has no Gaussian-DP amplification: the figure would be that
 		// of the unsampled steps, which nobody asked for.
-		out.GDP = nil
+		out.GDP = one(accountant.MethodGDP)
 	}
 	return out
 }

@@ -67,6 +67,8 @@ type prepared struct {
 	epsilon accountant.Amount
 	delta   accountant.Amount
 	model   string
+
+	comparison EpsilonByAccountant // of what is reserved
 }
 
 // Plan approves and plans the run and asks the ledger what it would decide. It
@@ -263,6 +265,7 @@ func (p *prepared) makePlan() error {
 	if eps > p.epsilon.Float64Down() {
 		return fmt.Errorf("job: the plan costs more than was asked for")
 	}
+	p.comparison = epsilons(event, p.delta.Float64Down(), p.plan.CountEpsilon == nil && p.plan.GramNoiseMultiplier == 0)
 	return nil
 }
 
@@ -476,7 +479,7 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 		Guarantee: Guarantee{
 			Epsilon: Number(eps), Delta: p.delta, Accountant: p.policy.Budget.Accountant,
 			PrivacyUnit: string(d.Unit.Kind), Adjacency: d.Adjacency,
-			EpsilonByAccountant: epsilons(reserved, delta), Charged: Number(charged),
+			EpsilonByAccountant: p.comparison, Charged: Number(charged),
 			Events: eventList(event),
 		},
 		Budget: budget, Sampler: samplerReport(plan, p.model, r.Temperature),

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,6 +112,12 @@ func TestReportHolds(t *testing.T) {
 	eps, _, err := accountant.Epsilon(accountant.MethodRDP, e, 1e-6)
 	if err != nil || eps != float64(report.Guarantee.Epsilon) || eps > 0.5 || eps < 0.49 {
 		t.Errorf("ε by the events %g, in the report %g, asked 0.5; %v", eps, report.Guarantee.Epsilon, err)
+	}
+	// Full batches with a plan that follows no answer: privacy loss distributions
+	// say what Gaussian DP says exactly.
+	by := report.Guarantee.EpsilonByAccountant
+	if by.PLD == nil || by.GDP == nil || math.Abs(float64(*by.PLD / *by.GDP)-1) > 1e-9 || *by.PLD >= *by.RDP {
+		t.Errorf("ε by accountant: %+v", by)
 	}
 	var steps int64
 	for _, e := range report.Guarantee.Events {

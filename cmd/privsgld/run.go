@@ -207,6 +207,8 @@ func guaranteeText(w io.Writer, r *job.Report) {
 	fmt.Fprintf(w, "guarantee  ε = %s, δ = %s for one %s, %s (%s accountant)\n", shortUp(float64(g.Epsilon)), g.Delta, g.PrivacyUnit, g.Adjacency, g.Accountant)
 	if g.EpsilonByAccountant.GDP != nil && g.Accountant != accountant.MethodGDP {
 		fmt.Fprintf(w, "           exact Gaussian accounting would say ε = %s\n", shortUp(float64(*g.EpsilonByAccountant.GDP)))
+	} else if g.EpsilonByAccountant.PLD != nil && g.EpsilonByAccountant.GDP == nil {
+		fmt.Fprintf(w, "           privacy loss distributions would say ε = %s\n", shortUp(float64(*g.EpsilonByAccountant.PLD)))
 	}
 	b := r.Budget
 	fmt.Fprintf(w, "budget     ε %s of %s before, %s after; %.1f %% used; it has room for one more Gaussian run of ε = %s, and with all caps for %s\n",
@@ -247,14 +249,19 @@ func shortUp(v float64) string { return shortTowards(v, 1) }
 // shortDown never shows more than v: for what is left.
 func shortDown(v float64) string { return shortTowards(v, -1) }
 
-func shortTowards(v, sign float64) string {
-	s := short(v)
+func shortTowards(v, sign float64) string { return digitsTowards(v, 4, sign) }
+
+// digitsTowards shows v with so many digits, never on the other side of it than
+// the sign says.
+func digitsTowards(v float64, digits int, sign float64) string {
+	show := func(v float64) string { return strconv.FormatFloat(v, 'g', digits, 64) }
+	s := show(v)
 	if shown, err := strconv.ParseFloat(s, 64); err != nil || math.IsInf(v, 0) || sign*(shown-v) >= 0 {
 		return s
 	}
-	// Half a unit of the fourth digit, and a hair.
-	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-3)
-	return short(v + sign*unit*0.5001)
+	// Half a unit of the last digit, and a hair.
+	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-float64(digits-1))
+	return show(v + sign*unit*0.5001)
 }
 
 func fixed(v float64) string { return fmt.Sprintf("%.4f", v) }
