@@ -58,12 +58,18 @@ func classify(err error) failure {
 		refusal  *job.Refusal
 		mismatch *ledger.Mismatch
 		bad      *datasets.BadData
+		noRule   *unsupportedError
+		output   *outputError
 	)
 	switch {
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return failure{exit: exitInterrupted, code: "interrupted", message: errInterrupted.Error()}
 	case errors.As(err, &usage):
 		return failure{exit: exitUsage, code: "usage", message: usage.message, hint: "see privsgld --help"}
+	case errors.As(err, &noRule):
+		return failure{exit: exitUsage, code: "unsupported", message: noRule.message}
+	case errors.As(err, &output):
+		return failure{exit: exitInternal, code: "output_failed", message: output.message}
 	case errors.As(err, &jobUsage):
 		return failure{exit: exitUsage, code: "usage", message: jobUsage.Message, hint: jobUsage.Hint}
 	case errors.As(err, &conflict):
