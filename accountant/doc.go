@@ -7,12 +7,18 @@
 //
 //   - RDP (Mironov 2017) holds one Rényi divergence per order α. It supports
 //     every event, subsampled ones with their amplification ([RDP]).
+//   - Privacy loss distributions (Sommer, Meiser & Mohammadi 2019) are the tight
+//     ones, for events that are fixed in advance ([PLDEpsilon], [PLDDelta]).
 //   - Gaussian DP (Dong, Roth & Su 2022) holds one number μ. It is exact for
 //     Gaussians without sampling ([MuGDP]).
+//   - zCDP (Bun & Steinke 2016) holds one number ρ ([RhoZCDP]).
 //
-// [Epsilon] converts, [CalibrateNoise] and [GaussianMu] invert, and a [Filter]
-// decides whether one more charge fits into a budget when every event may
-// depend on all earlier answers.
+// [Epsilon] and [Delta] convert; [CalibrateNoise], [CalibrateSteps],
+// [CalibrateRate] and [GaussianMu] invert. A [Filter] decides whether one more
+// charge fits into a budget when every event may depend on all earlier answers,
+// and an [Odometer] says what has been spent at a moment that may depend on them
+// too. [LastIterate] is what a chain costs that releases its last iterate alone.
+// [ExportDPAccounting] writes events for another program to recompute.
 //
 // # Conventions
 //
@@ -24,8 +30,21 @@
 //
 //	P = (1−q)·N(0, z²) + q·N(1, z²)    Q = (1−q)·N(0, z²) + q·N(−1, z²)
 //
-// which is an assumption that a report must state. The ε of pure and
-// approximate events is meant for the adjacency of the event.
+// which is an assumption that a report must state. A sample of fixed size is
+// accounted there without an assumption, by the symmetric pair whose profile is
+// the bound of Balle, Barthe & Gaboardi 2018. The ε of pure and approximate
+// events and the ρ of zCDP events are meant for the adjacency of the event.
+//
+// An accountant refuses an event that it has no rule for ([ErrUnsupported]):
+//
+//	event                              rdp   pld             gdp
+//	gaussian, laplace, pure            yes   yes             yes
+//	approximate, partition_selection   yes   yes             yes
+//	discrete_laplace                   yes   yes             as pure
+//	poisson_gaussian                   yes   yes             no
+//	fixed_size_gaussian, replace-one   yes   yes             no
+//	discrete_gaussian                  yes   one coordinate  no
+//	zcdp                               yes   no              no
 //
 // # Rounding
 //
