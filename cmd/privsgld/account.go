@@ -144,7 +144,7 @@ func accountDelta(c *cli.Context) error {
 	}
 	a.set(q, figures, deciding)
 	a.Epsilon, a.Delta, a.DeltaByAccountant = q.epsilon, job.Number(deciding.value), byAccountant(figures)
-	if a.Plot, err = plotProfile(q, e, eps, deciding.value); err != nil {
+	if a.Plot, err = plotProfile(q, q.steps.coarse(), eps, deciding.value); err != nil {
 		return err
 	}
 	return render(c, a, func(w io.Writer) {

@@ -52,26 +52,17 @@ var methodStyles = map[accountant.Method]struct {
 	accountant.MethodGDP: {"Gaussian DP", color.RGBA{G: 0x9E, B: 0x73, A: 0xFF}, []vg.Length{vg.Points(2), vg.Points(2)}},
 }
 
-// curves asks every accountant at every x; those that do not support the
-// events have none, and neither has a value that cannot be shown.
-func curves(xs []float64, of func(m accountant.Method, x float64) (float64, error), shown func(y float64) bool) ([]curve, error) {
+// curves asks every accountant for its points; those that do not support the
+// events have none.
+func curves(of func(m accountant.Method) (plotter.XYs, error)) ([]curve, error) {
 	var out []curve
 	for _, m := range methods {
-		c := curve{method: m}
-		for _, x := range xs {
-			y, err := of(m, x)
-			if errors.Is(err, accountant.ErrUnsupported) {
-				break
-			}
-			if err != nil {
-				return nil, accountError(err)
-			}
-			if shown(y) {
-				c.points = append(c.points, plotter.XY{X: x, Y: y})
-			}
+		points, err := of(m)
+		if err != nil && !errors.Is(err, accountant.ErrUnsupported) {
+			return nil, accountError(err)
 		}
-		if len(c.points) > 0 {
-			out = append(out, c)
+		if err == nil && len(points) > 0 {
+			out = append(out, curve{m, points})
 		}
 	}
 	if len(out) == 0 {
@@ -87,12 +78,20 @@ func plotSteps(q *question, eps float64) (string, error) {
 		return "", nil
 	}
 	d := q.delta.Float64Down()
-	found, err := curves(stepCounts(q.steps.count), func(m accountant.Method, x float64) (float64, error) {
-		s := q.steps
-		s.count = int64(x)
-		v, _, err := accountant.Epsilon(m, s.coarse(), d)
-		return v, err
-	}, func(y float64) bool { return !math.IsInf(y, 1) })
+	found, err := curves(func(m accountant.Method) (points plotter.XYs, err error) {
+		for _, n := range stepCounts(q.steps.count) {
+			s := q.steps
+			s.count = n
+			v, _, err := accountant.Epsilon(m, s.coarse(), d)
+			if err != nil {
+				return nil, err
+			}
+			if !math.IsInf(v, 1) {
+				points = append(points, plotter.XY{X: float64(n), Y: v})
+			}
+		}
+		return points, nil
+	})
 	if err != nil {
 		return "", err
 	}
@@ -104,33 +103,50 @@ func plotSteps(q *question, eps float64) (string, error) {
 
 // stepCounts are at most 25 numbers of steps up to most, denser where the curve
 // bends.
-func stepCounts(most int64) []float64 {
-	var out []float64
+func stepCounts(most int64) []int64 {
+	var out []int64
 	for i := range plotPoints {
 		share := float64(i+1) / plotPoints
-		out = append(out, math.Max(1, math.Round(float64(most)*share*share)))
+		out = append(out, max(1, int64(math.Round(float64(most)*share*share))))
 	}
 	return slices.Compact(out)
 }
 
-// plotProfile draws the privacy profile δ(ε) around (eps, delta) and returns the
-// file's name.
+// plotProfile draws the privacy profile δ(ε) some way past (eps, delta) and returns
+// the file's name. The axis is linear in log δ: with the library's logarithmic one
+// there would be room above the plot for a label that does not stand there.
 func plotProfile(q *question, e accountant.Event, eps, delta float64) (string, error) {
 	if q.plot == "" {
 		return "", nil
 	}
-	most := profileEnd(e, eps, delta)
-	xs := make([]float64, plotPoints)
-	for i := range xs {
-		xs[i] = most * float64(i) / float64(plotPoints-1)
+	least := math.Log10(min(1e-10, max(delta, 1e-298)/100))
+	if delta == 0 {
+		least = -10
 	}
-	// The axis is linear in log δ: with a logarithmic one the library would leave
-	// room above the plot for a label that it takes to stand there.
-	const floor = -30 // below, nobody wants to know
-	found, err := curves(xs, func(m accountant.Method, x float64) (float64, error) {
-		v, _, err := accountant.Delta(m, e, x)
-		return math.Log10(v), err
-	}, func(y float64) bool { return y >= floor })
+	found, err := curves(func(m accountant.Method) (points plotter.XYs, err error) {
+		start, _, err := accountant.Delta(m, e, 0)
+		if err != nil {
+			return nil, err
+		}
+		if start > 0 {
+			points = plotter.XYs{{X: 0, Y: math.Log10(start)}}
+		}
+		for i := range plotPoints {
+			y := least * float64(i+1) / plotPoints
+			x, _, err := accountant.Epsilon(m, e, math.Pow(10, y))
+			if err != nil {
+				return nil, err
+			}
+			if x > 0 && !math.IsInf(x, 1) {
+				points = append(points, plotter.XY{X: x, Y: y})
+			}
+		}
+		// What holds at one δ holds at every larger one.
+		for i := len(points) - 2; i >= 0; i-- {
+			points[i].X = min(points[i].X, points[i+1].X)
+		}
+		return points, nil
+	})
 	if err != nil {
 		return "", err
 	}
@@ -146,21 +162,6 @@ func plotProfile(q *question, e accountant.Event, eps, delta float64) (string, e
 	return q.plot, drawPlot(q.plot, p, found, plotter.XY{X: eps, Y: math.Log10(delta)})
 }
 
-// profileEnd is an ε at which little is left of δ: some way past the point in
-// question.
-func profileEnd(e accountant.Event, eps, delta float64) float64 {
-	end := 0.0
-	if least := math.Min(1e-10, delta/100); least > 0 {
-		if v, _, err := accountant.Epsilon(accountant.MethodRDP, e, least); err == nil && !math.IsInf(v, 1) {
-			end = v
-		}
-	}
-	if math.IsInf(eps, 1) {
-		eps = 0
-	}
-	return math.Max(math.Max(end, 1.5*eps), 1e-6)
-}
-
 func (s steps) subtitle() string {
 	noise := "z = " + short(s.z)
 	if s.alpha != 0 {
@@ -169,21 +170,13 @@ func (s steps) subtitle() string {
 	return fmt.Sprintf("rate %s, %s, %s", short(s.q), noise, s.adjacency)
 }
 
-// coarse is the event for a plot: a long schedule is drawn by blocks whose steps
-// all have the noise multiplier of the first.
+// coarse is the event for a plot, where a long schedule would take minutes: by
+// blocks of 10 %, whose error is less than a line is wide.
 func (s steps) coarse() accountant.Event {
-	const long = 2000
-	if s.alpha == 0 || s.count <= long {
+	if s.alpha == 0 || s.count <= 100 {
 		return s.event()
 	}
-	var events []accountant.Event
-	first := int64(1)
-	for _, b := range s.blocks() {
-		z := s.z * math.Pow(float64(first), s.alpha/2)
-		events = append(events, accountant.PoissonGaussian(s.adjacency, s.q, z, b.steps))
-		first += b.steps
-	}
-	return accountant.Compose(events...)
+	return s.grouped(s.blocks(1.1))
 }
 
 const (

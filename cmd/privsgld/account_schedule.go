@@ -45,11 +45,11 @@ type block struct {
 	steps int64
 }
 
-// blocks splits a schedule where its noise multipliers have grown by 0.2 %.
-func (s steps) blocks() []block {
+// blocks splits a schedule where its noise multipliers have grown by the ratio.
+func (s steps) blocks(ratio float64) []block {
 	var out []block
 	for k := int64(1); k <= s.count; {
-		next := int64(math.Ceil(float64(k) * math.Exp(math.Log(1.002)*2/s.alpha)))
+		next := int64(math.Ceil(float64(k) * math.Exp(math.Log(ratio)*2/s.alpha)))
 		next = min(max(next, k+1), s.count+1)
 		mean := 0.0
 		for j := k; j < next; j++ {
@@ -62,6 +62,16 @@ func (s steps) blocks() []block {
 	return out
 }
 
+// grouped is the schedule with blocks in place of single steps. It is no bound:
+// the loss of a block is that of its steps but for the square of its width.
+func (s steps) grouped(blocks []block) accountant.Event {
+	events := make([]accountant.Event, 0, len(blocks))
+	for _, b := range blocks {
+		events = append(events, accountant.PoissonGaussian(s.adjacency, s.q, s.z*b.ratio, b.steps))
+	}
+	return accountant.Compose(events...)
+}
+
 // calibrateSchedule returns a first noise multiplier, at most 10⁻⁴ above the
 // least, with which the schedule as a whole is within the target. It searches
 // with blocks of steps in place of single ones, which is off by less than 10⁻⁵
@@ -71,13 +81,10 @@ func calibrateSchedule(m accountant.Method, t accountant.Target, s steps) (float
 	if err := s.event().Validate(); err != nil {
 		return 0, err
 	}
-	blocks := s.blocks()
+	blocks := s.blocks(1.002)
 	z, err := accountant.CalibrateNoise(m, t, func(z float64) accountant.Event {
-		events := make([]accountant.Event, 0, len(blocks))
-		for _, b := range blocks {
-			events = append(events, accountant.PoissonGaussian(s.adjacency, s.q, z*b.ratio, b.steps))
-		}
-		return accountant.Compose(events...)
+		s.z = z
+		return s.grouped(blocks)
 	})
 	if err != nil {
 		return 0, err
