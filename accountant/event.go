@@ -246,7 +246,7 @@ func ParseEvents(data []byte, adj Adjacency) (Event, error) {
 		if errors.Is(err, ErrDomain) {
 			return Event{}, err
 		}
-		return Event{}, fmt.Errorf("%w: events are neither a JSON list of events nor an events document: %v", ErrDomain, err)
+		return Event{}, fmt.Errorf("%w: events are neither a JSON list of events nor an events document: %s", ErrDomain, jsonFault(err))
 	}
 	for i := range d.Events {
 		d.Events[i].adopt(adj)
@@ -293,6 +293,8 @@ func (e *Event) validate(adj Adjacency, depth int, parts *int) (int64, error) {
 	}
 	has, ok := parametersOf[e.Type]
 	switch {
+	case e.Type == "":
+		return 0, fmt.Errorf("%w: event without a type; the types are %s", ErrDomain, eventTypes())
 	case !ok:
 		return fail("type is unknown; the types are %s", eventTypes())
 	case !has.noise && (e.NoiseMultiplier != 0 || e.NoiseMultipliers != nil):
@@ -585,7 +587,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 		if errors.Is(err, ErrDomain) {
 			return err
 		}
-		return fmt.Errorf("%w: event cannot be read: %v", ErrDomain, err)
+		return fmt.Errorf("%w: event cannot be read: %s", ErrDomain, jsonFault(err))
 	}
 	has := parametersOf[w.Type]
 	switch {
@@ -617,6 +619,18 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 		e.NoiseMultiplier = *w.NoiseMultiplier
 	}
 	return nil
+}
+
+// jsonFault says what is wrong with a JSON text without the names of Go types.
+func jsonFault(err error) string {
+	var kind *json.UnmarshalTypeError
+	switch {
+	case !errors.As(err, &kind):
+		return strings.TrimPrefix(err.Error(), "json: ")
+	case kind.Field == "":
+		return "there is a " + kind.Value + " where they should be"
+	}
+	return fmt.Sprintf("%s cannot be the %s", clip(kind.Field), clip(kind.Value))
 }
 
 // objectKeys returns the keys of a JSON object and refuses those that

@@ -228,7 +228,11 @@ func accountSteps(c *cli.Context) error {
 			fmt.Fprintf(w, "no step: one alone costs ε = %s, %s\n", shortUp(first), a.underText())
 			return
 		}
-		fmt.Fprintf(w, "%d steps: %s, %s, at rate %s with noise multiplier %s\n", q.steps.count, a.epsilonText(), a.underText(), short(q.steps.q), short(q.steps.z))
+		most := ""
+		if q.steps.count == 1<<53 {
+			most = "at least "
+		}
+		fmt.Fprintf(w, "%s%d steps: %s, %s, at rate %s with noise multiplier %s\n", most, q.steps.count, a.epsilonText(), a.underText(), short(q.steps.q), short(q.steps.z))
 		a.table(w, "ε")
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -28,9 +29,10 @@ standard input. A report brings its own relation and δ.
     {"type": "pure", "epsilon": 0.1}]
 
 Other types: fixed_size_gaussian (sample_size, source_size, noise_multiplier),
-discrete_gaussian (noise_multiplier), discrete_laplace (noise_multiplier,
-sensitivity), approximate and partition_selection (epsilon, delta), zcdp (rho),
-composition (events). count is 1 unless given.
+discrete_gaussian (noise_multiplier, and sensitivity where one coordinate is
+released), discrete_laplace (noise_multiplier, sensitivity), approximate and
+partition_selection (epsilon, delta), zcdp (rho), composition (events). count is
+1 unless given.
 
 EXAMPLE:
    privsgld account compose events.json --delta 1e-6`,
@@ -134,10 +136,16 @@ func readEvents(c *cli.Context) (accountant.Event, *accountant.Amount, error) {
 	}
 	list, delta, own := unwrap(text)
 	if own != "" {
+		if _, err := accountant.ParseAdjacency(string(own)); err != nil {
+			return accountant.Event{}, nil, usagef("%s: %v", name, accountError(err))
+		}
 		if c.IsSet("adjacency") && c.String("adjacency") != "" && adjacency != own {
 			return accountant.Event{}, nil, usagef("%s is about %s: leave out --adjacency", name, own)
 		}
 		adjacency = own
+	}
+	if strings.TrimSpace(string(list)) == "null" {
+		return accountant.Event{}, nil, usagef("%s holds no events", name)
 	}
 	e, err := accountant.ParseEvents(list, adjacency)
 	if err != nil {
@@ -175,9 +183,6 @@ func unwrap(text []byte) (list []byte, delta *accountant.Amount, own accountant.
 				own = e.Adjacency
 			}
 		}
-	}
-	if _, err := accountant.ParseAdjacency(string(own)); err != nil {
-		own = ""
 	}
 	return list, delta, own
 }
