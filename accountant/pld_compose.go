@@ -227,9 +227,9 @@ func (c *lossSeries) transform(parts []tiltedPart, factors []lossFactor) bool {
 	}
 
 	type term struct {
-		k             int64
-		g             complex128
-		x, logB, lift float64
+		k       int64
+		g       complex128
+		x, logB float64
 	}
 	terms := make([]term, count)
 	for k := range terms {
