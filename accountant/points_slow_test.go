@@ -1,0 +1,6 @@
+//go:build slow && !soak
+
+package accountant_test
+
+// points is how many random cases each family of independent references has.
+const points = 300
