@@ -105,6 +105,9 @@ func GaussianDelta(mu, eps float64) float64 {
 	return min(1, max(math.SmallestNonzeroFloat64, up(math.Exp(log), 4+math.Abs(log))))
 }
 
+// leastMu is the smallest mean shift that logGaussianDelta tells from smaller ones.
+const leastMu = 1e-290
+
 // logGaussianDelta is log δ of GaussianDelta, rounded up.
 func logGaussianDelta(mu, eps float64) float64 {
 	if !(mu >= 0) || !(eps >= 0) || math.IsInf(mu, 1) {
@@ -112,6 +115,9 @@ func logGaussianDelta(mu, eps float64) float64 {
 	}
 	if mu == 0 || math.IsInf(eps, 1) {
 		return math.Inf(-1)
+	}
+	if mu < leastMu {
+		mu = leastMu // δ rises with μ; below, products would underflow
 	}
 	// With e^ε·φ(b) = φ(a), a = μ/2 − ε/μ, b = −μ/2 − ε/μ and the scaled
 	// erfcx(t) = e^(t²)·erfc(t), nothing overflows or underflows:

@@ -28,7 +28,7 @@ func PLDEpsilon(e Event, delta float64, o PLDOptions) (Bounds, error) {
 		return Bounds{}, err
 	}
 	upper, h, foci := c.epsilonPLD(delta, o.Interval)
-	return Bounds{min(upper, c.epsilonPLDLow(delta, o.Interval, foci)), upper, h}, nil
+	return Bounds{lowerBound(c.epsilonPLDLow(delta, o.Interval, foci), upper), upper, h}, nil
 }
 
 // PLDDelta bounds the least δ at which e is (eps, δ)-DP from both sides.
@@ -42,7 +42,15 @@ func PLDDelta(e Event, eps float64, o PLDOptions) (Bounds, error) {
 	}
 	upper, h, foci := c.deltaPLD(eps, o.Interval)
 	upper = c.withFailures(upper)
-	return Bounds{min(upper, c.deltaPLDLow(eps, o.Interval, foci)), upper, h}, nil
+	return Bounds{lowerBound(c.deltaPLDLow(eps, o.Interval, foci), upper), upper, h}, nil
+}
+
+// lowerBound is low, or 0 where it was lost to overflow.
+func lowerBound(low, upper float64) float64 {
+	if !(low >= 0) {
+		return 0
+	}
+	return min(low, upper)
 }
 
 func (o PLDOptions) curve(e Event) (*curve, error) {
@@ -96,7 +104,7 @@ func (c *curve) epsilonPLD(delta, interval float64) (eps, h float64, foci []focu
 		return up(math.Log1p(up(q*math.Expm1(inner), 8)), 4), 0, nil
 	}
 	p := newProblem(ms, fs, interval, false)
-	if eps, ok := p.epsilon(delta, nil); ok {
+	if eps, ok := p.epsilon(delta, nil); ok && eps >= 0 {
 		return min(eps, plain), p.h, p.foci
 	}
 	eps, _ = c.epsilonRDP(delta)
@@ -193,7 +201,7 @@ func (c *curve) deltaPLD(eps, interval float64) (delta, h float64, foci []focus)
 		if q < 1 {
 			delta = min(1, up(q*GaussianDelta(g, down(math.Log1p(down(math.Expm1(eps)/q, 4)), 4)), 2))
 		}
-	} else if d, ok := p.delta(eps, nil); ok {
+	} else if d, ok := p.delta(eps, nil); ok && d >= 0 {
 		delta, h, foci = min(1, d), p.h, p.foci
 	} else {
 		delta, _ = c.deltaRDP(eps)
@@ -520,7 +528,7 @@ func (p *lossProblem) discretise(foci []focus, tolerance float64) bool {
 			continue
 		}
 		g := &lattice{h: h, width: 1, most: 0.25 / (steepest + 1)}
-		for float64(2*g.width)*h <= widths[i] {
+		for g.width < 1<<30 && float64(2*g.width)*h <= widths[i] {
 			g.width *= 2
 		}
 		for d, f := range foci {
