@@ -68,7 +68,10 @@ func Epsilon(m Method, e Event, delta float64) (eps, order float64, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		eps = GaussianEpsilon(up(math.Sqrt(mu2), 2), c.remainingDelta(delta))
+		eps = math.Inf(1)
+		if delta >= c.deltaInf {
+			eps = GaussianEpsilon(up(math.Sqrt(mu2), 2), c.remainingDelta(delta))
+		}
 	case MethodPLD:
 		if err := c.refusePLD(); err != nil {
 			return 0, 0, err
@@ -80,10 +83,8 @@ func Epsilon(m Method, e Event, delta float64) (eps, order float64, err error) {
 	default:
 		return 0, 0, unknownMethod(m)
 	}
-	if c.pure {
-		if plain := c.pureSum.Float64Up(); plain <= eps {
-			return plain, 0, nil
-		}
+	if plain := c.plain(delta); plain <= eps {
+		return plain, 0, nil
 	}
 	return eps, order, nil
 }
@@ -190,6 +191,15 @@ func unknownMethod(m Method) error {
 	return fmt.Errorf("%w: accountant %q is unknown", ErrDomain, clip(string(m)))
 }
 
+// plain is the sum of all ε where every event has one, and δ covers their failures;
+// else +Inf.
+func (c *curve) plain(delta float64) float64 {
+	if c.bounded() && delta >= c.deltaInf {
+		return c.pureSum.Float64Up()
+	}
+	return math.Inf(1)
+}
+
 // remainingDelta is the δ at which everything but the failures of approximate
 // events is converted, rounded down; 0 where they use it all.
 func (c *curve) remainingDelta(delta float64) float64 {
@@ -201,15 +211,13 @@ func (c *curve) remainingDelta(delta float64) float64 {
 }
 
 func (c *curve) epsilonRDP(delta float64) (eps, order float64) {
+	plain := c.plain(delta)
 	delta = c.remainingDelta(delta)
 	if delta >= 1 {
 		return 0, 0
 	}
 	if delta == 0 {
-		if c.pure {
-			return c.pureSum.Float64Up(), 0
-		}
-		return math.Inf(1), 0
+		return plain, 0
 	}
 	// R never falls: total variation is least at the smallest order.
 	if r := c.rdp(1 + leastGap); down(delta*delta, 4) >= up(-math.Expm1(-r), 4) {

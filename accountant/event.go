@@ -528,7 +528,7 @@ func (e *Event) collect(u *uses, times int64) {
 	}
 	u.list = slices.Grow(u.list, len(e.multipliers()))
 	for _, z := range e.multipliers() {
-		u.list = append(u.list, use{at, z, times})
+		u.list = append(u.list, use{at, z + 0, times}) // −0 becomes 0
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 	"math/cmplx"
+	"slices"
 
 	"gonum.org/v1/gonum/dsp/fourier"
 )
@@ -67,15 +68,20 @@ type lossProduct struct {
 // Mohammadi 2019; Meiser & Mohammadi 2018.
 type lossSeries struct {
 	lossProduct
-	size              int64 // N
-	k, kErr           float64
-	waves             []wave
-	far, farLoss      float64 // what does not depend on e of the series past J
-	errNear, errFar   float64
-	errMean           float64 // of G_0 where θ = 0: its series has no limit
-	rest              float64 // Σ |G| of what is left out
-	logAbove, beneath float64
-	inf               float64
+	size             int64 // N
+	k, kErr          float64
+	waves            []wave
+	far, farLoss     float64 // what does not depend on e of the series past J
+	errNear, errLoss float64
+	errMean          float64 // of G_0 where θ = 0: its series has no limit
+	rest             float64 // Σ |G| of what is left out
+	logAbove         float64
+	logTilted        float64 // the same as logAbove, of p̃·e^K
+	logBeneath       float64 // of what lies below the window, with its weight above
+	inf              float64
+	slack            float64 // by which losses are too high in all
+	tilted           []tiltedPart
+	mixed            []lossFactor // with the weights after tilting
 }
 
 // wave is G_k times the infinite series, for both of ±k.
@@ -85,55 +91,101 @@ type wave struct {
 }
 
 const (
-	deadLog     = -75.0 // log |G| at which a frequency may be left out
-	largestFFT  = 1 << 21
-	directLimit = 1 << 31
+	deadLog      = -50.0   // log |G| at which a frequency may be left out
+	mostWaves    = 1 << 20 // frequencies
+	mostProducts = 1 << 28 // of a mass and a phase
+	leastMass    = 1e-300
 )
 
-// convolve returns nil where that would take too long or the numbers overflow.
-func convolve(in lossProduct) *lossSeries {
+// newSeries does all but the transform; nil where the numbers overflow.
+func newSeries(in lossProduct) *lossSeries {
 	c := &lossSeries{lossProduct: in, size: in.win.high - in.win.low}
-	parts := make([]tiltedPart, len(in.parts))
+	c.tilted = make([]tiltedPart, len(in.parts))
 	for i, p := range in.parts {
-		if parts[i] = tilt(p, in.h, in.theta, in.dominated); !(parts[i].sum > 0) || math.IsInf(parts[i].k, 0) {
+		if c.tilted[i] = tilt(p, in.h, in.theta, in.dominated); !(c.tilted[i].sum > 0) || math.IsInf(c.tilted[i].k, 0) {
 			return nil
 		}
 	}
 	ks, infs := make([]float64, 0, len(in.factors)), 0.0
-	over, under := 0.0, 0.0
-	factors := make([]lossFactor, len(in.factors))
+	c.mixed = slices.Clone(in.factors)
 	for i, f := range in.factors {
-		a, b := parts[f.first], parts[f.second]
-		k := a.k
+		a, b := &c.tilted[f.first], &c.tilted[f.second]
+		k := logMix(f.t, a.k, b.k)
 		if f.t > 0 {
-			k = max(a.k, b.k) + math.Log((1-f.t)*math.Exp(a.k-max(a.k, b.k))+f.t*math.Exp(b.k-max(a.k, b.k)))
-			f.t = min(1, f.t*math.Exp(b.k-k)*(1+16*ulp))
+			c.mixed[i].t = min(1, f.t*math.Exp(b.k-k)*(1+16*ulp))
 		}
-		factors[i] = f
 		ks = append(ks, math.Abs(f.n*k))
 		c.k += f.n * k
-		mix := func(s float64) float64 {
-			x := a.logMGF(s, in.h, in.theta)
-			if f.t > 0 {
-				y := b.logMGF(s, in.h, in.theta)
-				return max(x, y) + math.Log((1-in.factors[i].t)*math.Exp(x-max(x, y))+in.factors[i].t*math.Exp(y-max(x, y)))
-			}
-			return x
-		}
-		x, y := mix(in.over), mix(in.under)
-		over += f.n * (x + 8*ulp*(1+math.Abs(x)))
-		under += f.n * (y + 8*ulp*(1+math.Abs(y)))
-		infs += f.n * math.Log1p(-min(1, (1-in.factors[i].t)*in.parts[f.first].inf+in.factors[i].t*in.parts[f.second].inf))
+		c.slack += up(f.n*max(a.slack, b.slack), 4)
+		infs += f.n * math.Log1p(-min(1, (1-f.t)*a.inf+f.t*b.inf))
 	}
 	c.kErr = 2*ulp*sum(ks)*float64(len(ks)+4) + 4*ulp
 	c.inf = up(-math.Expm1(infs), 16+4*float64(len(ks)))
+
+	// Any order gives a bound. Those asked for come from an outline: try others
+	// beside them.
 	high, low := in.h*float64(in.win.high), in.h*float64(in.win.low)
-	c.logAbove = over - in.over*high + 8*ulp*math.Abs(in.over*high)
-	c.beneath = math.Exp(under - in.under*low - in.theta*(high-low) + 8*ulp*(math.Abs(in.under*low)+in.theta*(high-low)))
-	if !c.transform(parts, factors) || math.IsNaN(c.far+c.farLoss+c.errNear+c.errFar+c.rest+c.k+c.logAbove+c.beneath) {
+	c.logAbove = math.Inf(1)
+	c.over, c.logTilted = bestOrder(max(in.over, 1.25*in.theta), func(s float64) float64 {
+		if s <= in.theta {
+			return math.Inf(1)
+		}
+		k := c.logMGF(s) + 8*ulp*math.Abs(s*high)
+		c.logAbove = min(c.logAbove, k-s*high)
+		return k - (s-in.theta)*high
+	})
+	beneath := func(s float64) float64 { return c.logMGF(s) - s*low + 8*ulp*math.Abs(s*low) }
+	if in.dominated {
+		c.under, c.logBeneath = bestOrder(in.under, beneath)
+	} else {
+		c.logBeneath = beneath(in.under) // it only tells whether the window is wide enough
+	}
+	c.logBeneath -= in.theta * (high - low) * (1 - 8*ulp)
+	if math.IsNaN(c.k + c.logAbove + c.logTilted + c.logBeneath) {
 		return nil
 	}
 	return c
+}
+
+// logMGF is log E[e^(sL)] of the composition, rounded up.
+func (c *lossSeries) logMGF(s float64) float64 {
+	of, total := make([]float64, len(c.tilted)), 0.0
+	for i := range c.tilted {
+		of[i] = c.tilted[i].logMGF(s, c.h, c.theta)
+	}
+	for _, f := range c.factors {
+		k := logMix(f.t, of[f.first], of[f.second])
+		total += f.n * (k + 8*ulp*(1+math.Abs(k)))
+	}
+	return total + ulp*math.Abs(total)*float64(len(c.factors))
+}
+
+// logMix is log((1−t)·e^a + t·e^b).
+func logMix(t, a, b float64) float64 {
+	if t == 0 {
+		return a
+	}
+	top := max(a, b)
+	return top + math.Log((1-t)*math.Exp(a-top)+t*math.Exp(b-top))
+}
+
+// bestOrder walks from s to a smaller f.
+func bestOrder(s float64, f func(s float64) float64) (order, value float64) {
+	order, value = s, f(s)
+	for _, step := range []float64{1 / 1.5, 1.5} {
+		moved := false
+		for range 8 {
+			v := f(order * step)
+			if !(v < value) {
+				break
+			}
+			order, value, moved = order*step, v, true
+		}
+		if moved {
+			break
+		}
+	}
+	return order, value
 }
 
 // tiltedPart is points with masses p·e^(θl−k) ≈ 1 in sum.
@@ -150,7 +202,7 @@ func tilt(p lossPoints, h, theta float64, down bool) tiltedPart {
 			top = max(top, log[i]+math.Log(m))
 		}
 	}
-	t := tiltedPart{lossPoints: lossPoints{inf: p.inf}}
+	t := tiltedPart{lossPoints: lossPoints{inf: p.inf, slack: p.slack}}
 	total := 0.0
 	for i, m := range p.mass {
 		total += m * math.Exp(log[i]-top)
@@ -165,6 +217,12 @@ func tilt(p lossPoints, h, theta float64, down bool) tiltedPart {
 			slip = -slip
 		}
 		m *= math.Exp(log[i]-t.k) * (1 + slip)
+		if m < leastMass {
+			if down {
+				continue
+			}
+			m = leastMass
+		}
 		t.at, t.mass = append(t.at, p.at[i]), append(t.mass, m)
 		t.sum += m
 	}
@@ -177,13 +235,16 @@ func (t *tiltedPart) logMGF(s, h, theta float64) float64 {
 	shift := max((s-theta)*h*float64(t.at[0]), (s-theta)*h*float64(t.at[n-1]))
 	total := 0.0
 	for i, m := range t.mass {
-		total += m * math.Exp((s-theta)*h*float64(t.at[i])-shift)
+		if m > leastMass { // the others are only there to be above 0
+			total += m * math.Exp((s-theta)*h*float64(t.at[i])-shift)
+		}
 	}
 	return t.k + shift + math.Log(total) + ulp*(float64(n)+16+8*math.Abs(shift))
 }
 
-// transform fills in the waves and their errors.
-func (c *lossSeries) transform(parts []tiltedPart, factors []lossFactor) bool {
+// transform fills in the waves and their errors, unless that would take too long.
+func (c *lossSeries) transform() bool {
+	parts, factors := c.tilted, c.mixed
 	count, rest := quiet(parts, factors, c.size)
 	c.rest = rest
 	work := 0.0
@@ -191,18 +252,17 @@ func (c *lossSeries) transform(parts []tiltedPart, factors []lossFactor) bool {
 		work += float64(len(p.at)) * float64(count)
 	}
 	fast := float64(c.size) * 2 * float64(bits.Len64(uint64(c.size))) * float64(len(parts))
-	direct := work <= fast
-	if c.size > largestFFT && !direct {
-		if direct = work <= directLimit; !direct {
+	direct := count <= mostWaves && work <= min(fast, mostProducts)
+	if !direct {
+		if c.size > 2*mostWaves || fast > 4*mostProducts {
 			return false
 		}
-	}
-	if !direct {
 		count, c.rest = c.size/2+1, 0
 	}
 
 	// Spectra are asked for in order, at most two at a time.
 	cache := map[int][]complex128{}
+	var fft *fourier.FFT
 	spectrum := func(i, keep int) []complex128 {
 		if s, ok := cache[i]; ok {
 			return s
@@ -215,7 +275,10 @@ func (c *lossSeries) transform(parts []tiltedPart, factors []lossFactor) bool {
 		if direct {
 			cache[i] = directSpectrum(parts[i], c.size, count)
 		} else {
-			cache[i] = fastSpectrum(parts[i], c.size)
+			if fft == nil {
+				fft = fourier.NewFFT(int(c.size))
+			}
+			cache[i] = fastSpectrum(parts[i], fft)
 		}
 		return cache[i]
 	}
@@ -281,7 +344,7 @@ func (c *lossSeries) transform(parts []tiltedPart, factors []lossFactor) bool {
 		if t.k == 0 || 2*t.k == c.size {
 			twice = 1
 		}
-		if t.k == 0 && c.theta == 0 {
+		if t.k == 0 {
 			c.waves = append(c.waves, wave{0, t.g})
 			c.errMean += err + 8*ulp*size
 			continue
@@ -299,7 +362,7 @@ func (c *lossSeries) transform(parts []tiltedPart, factors []lossFactor) bool {
 		err = twice * (err + 64*ulp*size)
 		nearSize += twice * size * cmplx.Abs(near)
 		c.errNear += err * cmplx.Abs(near)
-		c.errFar += err * (cmplx.Abs(near) + cmplx.Abs(a2))
+		c.errLoss += err * cmplx.Abs(a2)
 	}
 	c.far, c.farLoss = far.value(), farLoss.value()
 	c.errNear += 4 * ulp * nearSize
@@ -326,10 +389,24 @@ func reduce(m, n int64) int64 {
 	return m
 }
 
-// phase is e^(2πi·k·m/n).
+// phase is e^(2πi·k·m/n), to 3·2⁻⁵³, for n a multiple of 4.
 func phase(k, m, n int64) complex128 {
-	s, co := math.Sincos(2 * math.Pi * float64(reduce(k*m, n)) / float64(n))
-	return complex(co, s)
+	r := k * m % n
+	// The nearest quarter turn is exact.
+	quarter := (8*r + n) / (2 * n)
+	if 8*r+n < 0 {
+		quarter = -((n - 8*r) / (2 * n))
+	}
+	s, c := math.Sincos(2 * math.Pi * (float64(r-quarter*(n/4)) / float64(n)))
+	switch quarter & 3 {
+	case 1:
+		s, c = c, -s
+	case 2:
+		s, c = -s, -c
+	case 3:
+		s, c = -c, s
+	}
+	return complex(c, s)
 }
 
 // power is v^n for a whole n ≥ 0.
@@ -386,17 +463,17 @@ func directSpectrum(p tiltedPart, size, count int64) []complex128 {
 	return f
 }
 
-// fastSpectrum is F at 0 … size/2.
-func fastSpectrum(p tiltedPart, size int64) []complex128 {
-	x := make([]float64, size)
+// fastSpectrum is F at 0 … fft.Len()/2.
+func fastSpectrum(p tiltedPart, fft *fourier.FFT) []complex128 {
+	x := make([]float64, fft.Len())
 	for j, m := range p.at {
-		i := m % size
+		i := m % int64(len(x))
 		if i < 0 {
-			i += size
+			i += int64(len(x))
 		}
 		x[i] += p.mass[j]
 	}
-	f := fourier.NewFFT(int(size)).Coefficients(nil, x)
+	f := fft.Coefficients(nil, x)
 	for k, v := range f {
 		f[k] = cmplx.Conj(v)
 	}
@@ -412,9 +489,15 @@ func fastSpectrum(p tiltedPart, size int64) []complex128 {
 // on windows of width π/ω, and |F| at most the mixture of theirs. Windows for the
 // upper end of a range of frequencies, with the lower end in the formula, serve
 // all of it.
+//
+// The second bound is summation by parts: on successive grid points
+// |F|·|1 − e^(2πik/N)| ≤ |p_first| + Σ |p_(m+1) − p_m| + |p_last|.
 func quiet(parts []tiltedPart, factors []lossFactor, size int64) (count int64, rest float64) {
 	count = size/2 + 1
-	bound := make([]float64, len(parts))
+	bound, rough := make([]float64, len(parts)), make([]roughness, len(parts))
+	for i := range parts {
+		rough[i] = parts[i].roughness()
+	}
 	for count > 64 {
 		first := int64(float64(count)*0.84) + 1
 		if first >= count {
@@ -422,20 +505,21 @@ func quiet(parts []tiltedPart, factors []lossFactor, size int64) (count int64, r
 		}
 		width := size / (2 * (count - 1))
 		tone := 8 * float64(first) / float64(size) * float64(first) / float64(size)
+		sin := 2 * math.Sin(math.Pi*float64(first)/float64(size)) * (1 - 1e-9)
+		log := 0.0
 		for i := range bound {
 			bound[i] = -1
 		}
-		of := func(i int) float64 {
-			if bound[i] < 0 {
-				bound[i] = parts[i].sum - tone*parts[i].scatter(width)*(1-1e-9)
-			}
-			return bound[i]
-		}
-		log := 0.0
 		for _, f := range factors {
-			b := of(f.first)
-			if f.t > 0 {
-				b = (1-f.t)*b + f.t*of(f.second) + 4*ulp
+			b := (1-f.t)*rough[f.first].at(sin) + f.t*rough[f.second].at(sin) + 4*ulp
+			if b > calm {
+				// Worth the longer way.
+				for _, i := range []int{f.first, f.second} {
+					if bound[i] < 0 {
+						bound[i] = parts[i].sum - tone*parts[i].scatter(width)*(1-1e-9)
+					}
+				}
+				b = min(b, (1-f.t)*bound[f.first]+f.t*bound[f.second]+4*ulp)
 			}
 			// 1 + 10⁻¹² and not 1: rounding of Σp̃ and of this.
 			if log += f.n * math.Log(b+1e-12); log < -1000 {
@@ -449,6 +533,40 @@ func quiet(parts []tiltedPart, factors []lossFactor, size int64) (count int64, r
 		count = first
 	}
 	return count, rest
+}
+
+// roughness is the sum of all jumps on the longest run of successive grid points,
+// and the mass elsewhere.
+type roughness struct{ jumps, rest float64 }
+
+// at bounds |F| where |1 − e^(2πik/N)| ≥ sin.
+func (r roughness) at(sin float64) float64 { return r.rest + r.jumps/sin }
+
+// calm is a |F| that the first bound need not improve.
+const calm = 0.5
+
+func (t *tiltedPart) roughness() roughness {
+	from, to := 0, 0
+	for i := 0; i < len(t.at); {
+		j := i + 1
+		for j < len(t.at) && t.at[j] == t.at[j-1]+1 {
+			j++
+		}
+		if j-i > to-from {
+			from, to = i, j
+		}
+		i = j
+	}
+	var r roughness
+	last, inside := 0.0, 0.0
+	for _, p := range t.mass[from:to] {
+		r.jumps += math.Abs(p - last)
+		inside += p
+		last = p
+	}
+	r.jumps += last
+	r.rest = max(0, t.sum-inside) + 1e-12
+	return r
 }
 
 // scatter is Σ of mass times variance over windows of points at most width apart.
@@ -473,39 +591,67 @@ func (t *tiltedPart) scatter(width int64) float64 {
 // delta is δ at ε = e·h, for low ≤ e < high: an upper bound, or where the parts are
 // dominated a lower one.
 func (c *lossSeries) delta(e int64) float64 {
-	n := float64(c.size)
-	j := float64(c.win.high - e)
 	at := reduce(e, c.size)
+	w0, _ := c.weight(e)
 	var total compensated
-	w0 := 0.0 // W_0, or for θ > 0 its limit
-	if c.theta == 0 {
-		w0 = j + math.Expm1(-c.h*j)/math.Expm1(c.h)
-	} else {
-		a, _ := geometric(c.theta*c.h, 0)
-		_, d := geometric((c.theta+1)*c.h, 0)
-		w0 = real(a) * -math.Expm1(-c.h) / real(d)
-	}
 	for _, w := range c.waves {
-		if w.k == 0 && c.theta == 0 {
+		if w.k == 0 {
 			total.add(real(w.near) * w0)
 			continue
 		}
 		v := phase(-w.k, at, c.size)
 		total.add(real(w.near)*real(v) - imag(w.near)*imag(v))
 	}
-	sum := total.value()
-	fade := math.Exp(-c.theta * c.h * j)
-	loss := -math.Expm1(-c.h * j)
-	sum -= fade * (c.far + loss*c.farLoss)
-	err := c.errNear + fade*c.errFar + (c.rest+c.errMean)*w0*(1+64*ulp)
-	log := c.k - c.theta*c.h*float64(e)
-	slip := c.kErr + 4*ulp*(math.Abs(c.k)+c.theta*c.h*math.Abs(float64(e)))
+	fade, loss := c.fade(e)
+	sum := total.value() - fade*(c.far+loss*c.farLoss)
+	scale, slip := c.scale(e)
+	slip *= math.Abs(sum) * scale
 	if c.dominated {
-		d := (sum-err)/n*math.Exp(log-slip)*(1-16*ulp) - c.beneath -
-			math.Exp(c.logAbove+c.theta*c.h*j*(1+4*ulp))
-		return max(0, d)
+		d := sum*scale - slip - c.noise(e) - math.Exp(c.logBeneath) -
+			math.Exp(c.logTilted-c.theta*c.h*float64(e)*(1-4*ulp)+peak(c.theta))
+		if !(d > 0) { // NaN: nothing is known
+			return 0
+		}
+		return d
 	}
-	return max(0, sum+err)/n*math.Exp(log+slip)*(1+16*ulp) + math.Exp(c.logAbove) + c.inf
+	d := max(0, sum*scale+slip+c.noise(e)) + math.Exp(c.logAbove) + c.inf
+	if math.IsNaN(d) {
+		return math.Inf(1)
+	}
+	return d
+}
+
+// noise bounds the error of δ at e·h, but for that of its scale.
+func (c *lossSeries) noise(e int64) float64 {
+	w0, err0 := c.weight(e)
+	fade, loss := c.fade(e)
+	scale, slip := c.scale(e)
+	return (c.errNear*(1+fade) + fade*loss*c.errLoss + (c.rest+c.errMean)*w0 + err0) * scale * (1 + slip)
+}
+
+// scale is e^(K−θε)/N, and a bound on its relative error.
+func (c *lossSeries) scale(e int64) (scale, slip float64) {
+	shift := c.theta * c.h * float64(e)
+	return math.Exp(c.k-shift) / float64(c.size), math.Expm1(c.kErr+4*ulp*(math.Abs(c.k)+math.Abs(shift))) + 16*ulp
+}
+
+// fade is e^(−θhJ), and loss 1 − e^(−hJ).
+func (c *lossSeries) fade(e int64) (fade, loss float64) {
+	j := float64(c.win.high - e)
+	return math.Exp(-c.theta * c.h * j), -math.Expm1(-c.h * j)
+}
+
+// weight is W_0 = Σ_{j=1..J} (e^(−θhj) − e^(−(θ+1)hj)), and a bound on its error.
+func (c *lossSeries) weight(e int64) (w, err float64) {
+	j := float64(c.win.high - e)
+	series := func(theta float64) float64 {
+		if theta == 0 {
+			return j
+		}
+		return -math.Expm1(-theta*c.h*j) / math.Expm1(theta*c.h)
+	}
+	most := series(c.theta)
+	return most - series(c.theta+1), 16 * ulp * most
 }
 
 // compensated is Neumaier's sum: its error is below 2 ulp of Σ of the sizes.

@@ -7,74 +7,17 @@ import (
 )
 
 const (
-	outlinePoints = 256
-	maxCells      = 1 << 18
+	maxCells = 1 << 18
 )
-
-// outline is a loss distribution by a few hundred points, ascending.
-type outline struct {
-	loss, mass []float64
-	pinned     []bool // atoms: no error where they lie on the grid; nil: none
-}
-
-func (o *outline) add(loss, mass float64) {
-	o.loss, o.mass = append(o.loss, loss), append(o.mass, mass)
-	if o.pinned != nil {
-		o.pinned = append(o.pinned, false)
-	}
-}
-
-func (o *outline) pin(loss, mass float64) {
-	for len(o.pinned) < len(o.loss) {
-		o.pinned = append(o.pinned, false)
-	}
-	o.loss, o.mass, o.pinned = append(o.loss, loss), append(o.mass, mass), append(o.pinned, true)
-}
-
-// logMGF is log E[e^(θL)], +Inf where that overflows.
-func (o *outline) logMGF(theta float64) float64 {
-	top := max(math.Abs(o.loss[0]), math.Abs(o.loss[len(o.loss)-1]))
-	if math.Abs(theta)*top > 650 {
-		return math.Inf(1)
-	}
-	sum := 0.0
-	if top > 30 {
-		for i, l := range o.loss {
-			sum += o.mass[i] * math.Exp(theta*l)
-		}
-		return math.Log(sum)
-	}
-	// E[e^−L] = 1: with it the small losses of many steps do not cancel.
-	for i, l := range o.loss {
-		sum += o.mass[i] * (math.Expm1(theta*l) + theta*math.Expm1(-l))
-	}
-	return math.Log1p(sum)
-}
-
-// heavy reports whether tilting by theta leaves the mass at the upper end, where
-// the outline was cut off.
-func (o *outline) heavy(theta float64) bool {
-	n := len(o.loss)
-	if o.pinned != nil {
-		return false
-	}
-	top, core := 0.0, 0.0
-	for i, l := range o.loss {
-		w := o.mass[i] * math.Exp(theta*(l-o.loss[n-1]))
-		if i >= n-n/8 {
-			top += w
-		}
-		core = max(core, w)
-	}
-	return top > core/8
-}
 
 // lattice is the grid of losses i·h on which cells end. h has 20 significant
 // bits, so that i·h is exact.
 type lattice struct {
-	h     float64
-	width int64   // of cells in the core
-	most  float64 // of others, in nats, or a sixteenth of the loss
+	h       float64
+	width   int64   // of cells in the core
+	most    float64 // of others, in nats, or a sixteenth of the loss
+	share   float64 // of the core's variance that each factor e of the tails may add
+	crowded bool    // some loss had too many cells
 	// The mass beyond each of some losses, in the tilted distributions that
 	// the grid must serve; out there cells may be wider.
 	beyond []tailMass
@@ -117,7 +60,7 @@ func (g *lattice) cut(low, high float64) []int64 {
 		i, w := int64(0), g.width
 		for float64(sign)*g.loss(i) < end {
 			for w = max(w+1, w+w/8); w > g.width; w -= max(1, w/8) {
-				if g.loss(w) > max(g.most, math.Abs(g.loss(i))/16) {
+				if g.loss(w) > max(g.most, min(math.Abs(g.loss(i))/16, 256)) {
 					continue
 				}
 				s := 0.0
@@ -125,13 +68,14 @@ func (g *lattice) cut(low, high float64) []int64 {
 					a, b := g.loss(i), g.loss(i+sign*w)
 					s = max(s, t.outside(min(a, b), max(a, b)))
 				}
-				if ratio := float64(w) / float64(g.width); ratio*ratio*s <= tailShare {
+				if ratio := float64(w) / float64(g.width); ratio*ratio*s <= g.share {
 					break
 				}
 			}
 			w = max(w, g.width)
 			i += sign * w
 			if len(at) > maxCells || math.Abs(float64(i)) > 1<<30 {
+				g.crowded = true
 				return nil
 			}
 			at = append(at, i)
@@ -149,15 +93,15 @@ func (g *lattice) cut(low, high float64) []int64 {
 	return append(append(below, 0), above...)
 }
 
-const tailShare = 0.004
+const tailShare = 0.01
 
-// around returns the grid points next to low and high.
-func (g *lattice) around(low, high float64) []int64 {
-	if !(math.Max(math.Abs(low), math.Abs(high))/g.h < 1<<30) {
-		return nil
-	}
-	var at []int64
-	for _, l := range []float64{low, high} {
+// around returns the grid points next to some losses.
+func (g *lattice) around(losses ...float64) []int64 {
+	at := make([]int64, 0, 4*len(losses))
+	for _, l := range losses {
+		if !(math.Abs(l)/g.h < 1<<30) {
+			return nil
+		}
 		i := int64(math.Floor(l / g.h))
 		at = append(at, i-1, i, i+1, i+2)
 	}
@@ -172,8 +116,10 @@ type lossCells struct {
 	at       []int64
 	up, down []float64
 	err      []float64
+	exact    []mass  // atoms on grid points
 	fringe   []mass  // beyond the cells, moved up to a grid point
 	inf      float64 // beyond all: as if infinite
+	slack    float64 // by which some atoms lie too high
 	last     int
 }
 
@@ -194,9 +140,20 @@ func newLosses(at []int64) *lossCells {
 func (c *lossCells) add(at int64, p float64) { c.fringe = append(c.fringe, mass{at, p}) }
 
 // atom adds mass at a loss known to within slip, with the given relative error.
-func (c *lossCells) atom(g *lattice, loss, slip, mass, rounding float64, low bool) {
+func (c *lossCells) atom(g *lattice, loss, slip, p, rounding float64, low bool) {
 	slip += 4 * ulp * math.Abs(loss)
 	if low {
+		// Next to a grid point it is set on it; what it is lifted by is
+		// taken off ε in the end.
+		i := math.Round(loss / g.h)
+		lift := i*g.h - (loss - slip)
+		if math.Abs(lift) <= math.Abs(loss)*nearGrid+2*slip && math.Abs(i) < 1<<30 {
+			if _, ok := slices.BinarySearch(c.at, int64(i)); ok {
+				c.exact = append(c.exact, mass{int64(i), p * (1 - rounding - ulp)})
+				c.slack = max(c.slack, up(lift, 4))
+				return
+			}
+		}
 		slip = -slip
 	}
 	loss += slip
@@ -216,13 +173,13 @@ func (c *lossCells) atom(g *lattice, loss, slip, mass, rounding float64, low boo
 	case off < 0:
 		off = 0
 	case off > w && !low:
-		c.inf += mass * (1 + rounding + 4*ulp)
+		c.inf += p * (1 + rounding + 4*ulp)
 		return
 	case off > w:
 		off = w
 	}
-	c.up[j] += mass * min(1, math.Expm1(-off)/math.Expm1(-w))
-	c.down[j] += mass * max(0, math.Expm1(w-off+math.Copysign(ulp*w, slip))) / math.Expm1(w)
+	c.up[j] += p * min(1, math.Expm1(-off)/math.Expm1(-w))
+	c.down[j] += p * max(0, math.Expm1(w-off+math.Copysign(ulp*w, slip))) / math.Expm1(w)
 	c.err[j] = max(c.err[j], rounding+16*ulp)
 }
 
@@ -244,9 +201,8 @@ func (c *lossCells) reverse(g *lattice) *lossCells {
 	return r
 }
 
-// mirror is the symmetric distribution whose part above 0 is c, with rest at 0;
-// c begins at 0.
-func (c *lossCells) mirror(g *lattice, rest float64) *lossCells {
+// mirror is the symmetric distribution whose part above 0 is c, which begins there.
+func (c *lossCells) mirror(g *lattice) *lossCells {
 	n := len(c.up)
 	r := c.reverse(g)
 	m := newLosses(append(r.at, c.at[1:]...))
@@ -256,33 +212,42 @@ func (c *lossCells) mirror(g *lattice, rest float64) *lossCells {
 	copy(m.up[n:], c.up)
 	copy(m.down[n:], c.down)
 	copy(m.err[n:], c.err)
-	m.down[n] += rest
-	m.err[n] += 16 * ulp
 	m.inf = c.inf
 	return m
 }
 
-// points is a loss distribution on grid points, ascending.
-type lossPoints struct {
-	at   []int64
-	mass []float64
-	inf  float64
+// place adds the atoms on grid points to p.
+func (c *lossCells) place(p lossPoints, atoms []mass) {
+	for _, m := range atoms {
+		i, _ := slices.BinarySearch(c.at, m.at)
+		p.mass[i] += m.p
+	}
 }
+
+// lossPoints is a loss distribution on grid points, ascending.
+type lossPoints struct {
+	at    []int64
+	mass  []float64
+	inf   float64
+	slack float64
+}
+
+// nearGrid is how close, relative to its loss, an atom is next to a grid point:
+// a grid made for it is off by less, its spacing having 20 bits.
+const nearGrid = 0x1p-18
 
 // high is the distribution that dominates: every mass where splitting puts it,
 // raised by its error (δ is non-decreasing in every mass). This is connect-the-dots
 // (Doroshenko, Ghazi, Kamath, Kumar & Manurangsi 2022, arXiv:2207.04380): the
 // profile is exact at the grid points, and a chord in e^ε between them.
 func (c *lossCells) high() lossPoints {
-	p := lossPoints{c.at, make([]float64, len(c.at)), c.inf}
+	p := lossPoints{at: c.at, mass: make([]float64, len(c.at)), inf: c.inf}
 	for j := range c.up {
 		p.mass[j] += c.down[j] * (1 + c.err[j])
 		p.mass[j+1] += c.up[j] * (1 + c.err[j])
 	}
-	for _, m := range c.fringe {
-		i, _ := slices.BinarySearch(c.at, m.at)
-		p.mass[i] += m.p
-	}
+	c.place(p, c.exact)
+	c.place(p, c.fringe)
 	for i := range p.mass {
 		p.mass[i] *= 1 + 4*ulp
 	}
@@ -345,13 +310,14 @@ func (c *lossCells) low(g *lattice) lossPoints {
 			share[j] = min(share[j], most(j, downward2))
 			downward2 = 1 - share[j]
 		}
-		p, mean := lossPoints{c.at, make([]float64, n+1), 0}, 0.0
+		p, mean := lossPoints{at: c.at, mass: make([]float64, n+1), slack: c.slack}, 0.0
 		for j := range n {
 			m := (c.up[j] + c.down[j]) * max(0, 1-c.err[j]) * (1 - 8*ulp)
 			p.mass[j] += (1 - share[j]) * m
 			p.mass[j+1] += share[j] * m
 			mean += m * (g.loss(c.at[j]) + share[j]*g.loss(c.at[j+1]-c.at[j]))
 		}
+		c.place(p, c.exact)
 		return p, mean
 	}
 	in, out := make([]float64, n), make([]float64, n)

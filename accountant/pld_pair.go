@@ -14,9 +14,11 @@ type dominatingPair interface {
 	// outline is a rough picture of the loss under P and, backward, of −L
 	// under Q. It decides how fine the work is, never whether it is sound.
 	outline(tail float64) (forward, backward outline)
-	// losses divides the loss into the cells of a grid; backward is nil where
+	// cells divides the loss into the cells of a grid; backward is nil where
 	// the pair is symmetric. Low asks for a pair that the mechanism dominates.
 	cells(g *lattice, tail float64, low bool) (forward, backward *lossCells)
+	// variation bounds the total variation between P and Q, δ(0).
+	variation() float64
 	// spacing is the distance of atoms that deserve grid points; 0: none.
 	spacing() float64
 	symmetric() bool
@@ -56,6 +58,13 @@ const (
 
 func (p gaussianPair) symmetric() bool  { return p.kind != sampledKind }
 func (p gaussianPair) spacing() float64 { return 0 }
+
+func (p gaussianPair) variation() float64 {
+	if p.kind == antipodalKind {
+		return up(p.q*math.Erf(1/(p.z*math.Sqrt2)), 8)
+	}
+	return up(p.q*math.Erf(0.5/(p.z*math.Sqrt2)), 8)
+}
 
 // loss is L(x), without a bound on its error: outlines only.
 func (p gaussianPair) loss(x float64) float64 {
@@ -173,22 +182,30 @@ func (p gaussianPair) anchor(l float64) anchor {
 	return anchor{x, ulp * (math.Abs(x) + 0.5 + z2*size), logQ + (2*x-1)/(2*z2), math.Inf(-1)}
 }
 
-// Gauss–Legendre, eight points on [0, 1].
-var gaussNodes, gaussWeights = func() (x, w [8]float64) {
-	half := [4][2]float64{
-		{0.1834346424956498049394761, 0.3626837833783619829651504},
-		{0.5255324099163289858177390, 0.3137066458778872873379622},
-		{0.7966664774136267395915539, 0.2223810344533744705443560},
-		{0.9602898564975362316835609, 0.1012285362903762591525314},
-	}
-	for i, v := range half {
-		x[3-i], w[3-i] = (1-v[0])/2, v[1]/2
-		x[4+i], w[4+i] = (1+v[0])/2, v[1]/2
-	}
-	return x, w
-}()
+// gauss is Gauss–Legendre quadrature on [0, 1], with four and with eight points.
+type gauss struct{ node, weight []float64 }
 
-// losses integrates the two parts of every cell, l ≤ L ≤ l′ = l + w:
+var gaussFour, gaussEight = newGauss(
+	0.3399810435848562648026658, 0.6521451548625461426269361,
+	0.8611363115940525752239465, 0.3478548451374538573730639,
+), newGauss(
+	0.1834346424956498049394761, 0.3626837833783619829651504,
+	0.5255324099163289858177390, 0.3137066458778872873379622,
+	0.7966664774136267395915539, 0.2223810344533744705443560,
+	0.9602898564975362316835609, 0.1012285362903762591525314,
+)
+
+// newGauss takes the positive nodes on [−1, 1], each with its weight.
+func newGauss(half ...float64) (g gauss) {
+	for i := 0; i < len(half); i += 2 {
+		x, w := half[i], half[i+1]
+		g.node = append(g.node, (1-x)/2, (1+x)/2)
+		g.weight = append(g.weight, w/2, w/2)
+	}
+	return g
+}
+
+// cells integrates the two parts of every cell, l ≤ L ≤ l′ = l + w:
 //
 //	up   = ∫ (P − e^l·Q)/(1 − e^−w)     to the grid point l′
 //	down = ∫ (e^l′·Q − P)/(e^w − 1)     to the grid point l
@@ -196,12 +213,12 @@ var gaussNodes, gaussWeights = func() (x, w [8]float64) {
 // which together keep the cell's mass under P and under Q. With the anchor's
 // form no difference is left to cancel.
 //
-// Quadrature error. On a panel of width v the integrand g is entire; with eight
-// points the error is v¹⁷·(8!)⁴/(17·(16!)³)·|g⁽¹⁶⁾|, and Cauchy's estimate on a
-// circle of radius 8v bounds |g⁽¹⁶⁾| by 16!/(8v)¹⁶ times the largest |g| on it.
-// Panels have v ≤ z/4 and v·(|x|+1) ≤ z², so that v times this and the integral
-// are within 18·e^12.1 of each other: the relative error is below
-// 3.6·10⁻¹⁰·8⁻¹⁶·18·e^12.1 < 10⁻¹⁷.
+// Quadrature error. On a panel of width v the integrand g is entire; with n points
+// the error is v^(2n+1)·(n!)⁴/((2n+1)·(2n)!³)·|g^(2n)|, and Cauchy's estimate on a circle
+// of radius r bounds |g^(2n)| by (2n)!/r^(2n) times the largest |g| on it, M. Here v·M is
+// at most 2·(1+r/v)·e^(1+(r/v+1)·a+(r/z)²/2) times the integral, a = v·(|x|+1)/z². Eight
+// points with v ≤ z/4, a ≤ 1 and r = 8v err by less than 10⁻¹⁷ relatively; four with
+// v ≤ z/64, a ≤ 1/16 and r = 64v by less than 5·10⁻¹⁵.
 //
 // The rest is rounding: that of the exponents, and that of the anchors, which
 // moves an integrand that vanishes there by slip/z² times its slope. Each cell
@@ -214,21 +231,22 @@ func (p gaussianPair) cells(g *lattice, tail float64, low bool) (forward, backwa
 		p.z *= 1 - 2*ulp
 	}
 	t := p.z * tailBound(tail)
-	start, top := math.Inf(-1), p.loss(1+t)
+	start, end := math.Inf(-1), 1+t
 	var at []int64
 	if p.kind == sampledKind {
 		start = -t
-		at = g.cut(p.loss(start), top)
+		at = g.cut(p.loss(start), p.loss(end))
 		for len(at) > 2 && p.anchor(g.loss(at[1])).x <= start {
 			at = at[1:]
 		}
 	} else {
-		at = g.cut(0, top)
+		at = g.cut(0, p.loss(end))
 	}
 	if len(at) < 2 {
 		return nil, nil
 	}
 	c := newLosses(at)
+	total := 0.0 // panels
 	z2 := p.z * p.z
 	norm := -math.Log(p.z) - math.Log(2*math.Pi)/2
 	logQ := math.Log(p.q)
@@ -236,25 +254,38 @@ func (p gaussianPair) cells(g *lattice, tail float64, low bool) (forward, backwa
 	for j := range c.up {
 		l, w := g.loss(at[j]), g.loss(at[j+1]-at[j])
 		right := p.anchor(g.loss(at[j+1]))
-		from, to := max(left.x, start), right.x
+		from, to := max(left.x, start), min(right.x, end)
 		if !(to > from) {
 			return nil, nil // finer than float64 can tell apart
 		}
+		// Between the modes of small noise there may be next to nothing: below
+		// e^−690, by Φ(−t) ≤ e^(−t²/2)/2.
+		if empty := 37.2 * p.z; to < 1-empty && (from > empty || p.q == 1) || from > 1+empty {
+			if !low {
+				c.up[j], c.down[j] = 1e-299, 1e-299
+			}
+			left = right
+			continue
+		}
 		edge := max(math.Abs(from), math.Abs(to))
 		panels := math.Ceil(max((to-from)*4/p.z, (to-from)*(edge+1)/z2))
-		if panels > maxPanels {
+		if total += panels; !(total <= maxPanels) {
 			return nil, nil
 		}
 		v := (to - from) / panels
+		rule := &gaussEight
+		if v*64 <= p.z && v*16*(edge+1) <= z2 {
+			rule = &gaussFour
+		}
 		bare := math.IsInf(left.x, -1)
 		up, down, mass := 0.0, 0.0, 0.0
 		for i := range int(panels) {
 			first := from + float64(i)*v
-			for k, node := range gaussNodes {
+			for k, node := range rule.node {
 				x := first + v*node
 				e := norm - x*x/(2*z2)
-				weight := v * gaussWeights[k]
-				beyond := (x - to) / z2
+				weight := v * rule.weight[k]
+				beyond := (x - right.x) / z2
 				a := weight * math.Exp(e+right.logA)
 				down -= a * math.Expm1(beyond)
 				if bare {
@@ -271,7 +302,7 @@ func (p gaussianPair) cells(g *lattice, tail float64, low bool) (forward, backwa
 				}
 			}
 		}
-		c.err[j] = 4*(right.slip+ulp*edge)/v +
+		c.err[j] = 5e-15 + 4*(right.slip+ulp*edge)/v +
 			8*ulp*(4+edge*edge/z2+math.Abs(right.logA)+math.Abs(norm)+math.Abs(logQ)+(2*edge+1)/z2+math.Abs(l)+panels)
 		if bare {
 			up -= (math.Expm1(l) + p.q) * mass
@@ -286,10 +317,10 @@ func (p gaussianPair) cells(g *lattice, tail float64, low bool) (forward, backwa
 		left = right
 	}
 
-	x := left.x
+	end = min(end, left.x)
 	mix := func(shift float64) float64 {
-		s, r := x/p.z, (x-shift)/p.z
-		return up((1-p.q)*upperTail(s)+p.q*upperTail(r), 32+8*(s*s+r*r+(2*math.Abs(x)+1)/z2))
+		s, r := end/p.z, (end-shift)/p.z
+		return up((1-p.q)*upperTail(s)+p.q*upperTail(r), 32+8*(s*s+r*r+(2*end+1)/z2))
 	}
 	highP, highQ := mix(1), mix(0)
 	if p.kind == antipodalKind {
@@ -305,16 +336,15 @@ func (p gaussianPair) cells(g *lattice, tail float64, low bool) (forward, backwa
 		c.add(at[1], below)
 		return c, backward
 	}
-	rest := 0.0
+	full := c.mirror(g)
 	if p.kind == mirroredKind {
-		rest = (1 - p.q) * math.Erf(0.5/(p.z*math.Sqrt2))
+		full.atom(g, 0, 0, (1-p.q)*math.Erf(0.5/(p.z*math.Sqrt2)), 16*ulp, low)
 	}
-	full := c.mirror(g, rest)
 	full.add(-at[len(at)-1], highQ)
 	return full, nil
 }
 
-const maxPanels = 1 << 14
+const maxPanels = 1 << 19
 
 // upperTail is Φ(−s).
 func upperTail(s float64) float64 { return math.Erfc(s/math.Sqrt2) / 2 }
@@ -323,8 +353,9 @@ func upperTail(s float64) float64 { return math.Erfc(s/math.Sqrt2) / 2 }
 // mass ½ and at −eps of mass e^−eps/2, and between them the density e^((l−eps)/2)/4.
 type laplacePair struct{ eps float64 }
 
-func (p laplacePair) symmetric() bool  { return true }
-func (p laplacePair) spacing() float64 { return p.eps }
+func (p laplacePair) symmetric() bool    { return true }
+func (p laplacePair) spacing() float64   { return p.eps }
+func (p laplacePair) variation() float64 { return up(-math.Expm1(-p.eps/2), 8) }
 
 func (p laplacePair) outline(float64) (forward, backward outline) {
 	var o outline
@@ -365,8 +396,9 @@ func (p laplacePair) cells(g *lattice, _ float64, low bool) (forward, backward *
 // eps-DP mechanism (Kairouz, Oh & Viswanath 2015).
 type responsePair struct{ eps float64 }
 
-func (p responsePair) symmetric() bool  { return true }
-func (p responsePair) spacing() float64 { return p.eps }
+func (p responsePair) symmetric() bool    { return true }
+func (p responsePair) spacing() float64   { return p.eps }
+func (p responsePair) variation() float64 { return up(math.Tanh(p.eps/2), 8) }
 
 func (p responsePair) outline(float64) (forward, backward outline) {
 	var o outline
@@ -390,16 +422,20 @@ func (p responsePair) cells(g *lattice, _ float64, low bool) (forward, backward 
 	return c, nil
 }
 
+// fewAtoms is how many get grid points of their own.
+const fewAtoms = 1024
+
 // discreteLaplacePair is discrete Laplace noise on neighbours that lie shift
 // apart: with s = eps/shift and x = 0 … shift the loss is eps·(1 − 2x/shift), of
 // mass tanh(s/2)·e^(−sx) inside and 1/(1+e^−s), e^−eps/(1+e^−s) at the ends.
 type discreteLaplacePair struct{ eps, shift float64 }
 
-func (p discreteLaplacePair) symmetric() bool { return true }
+func (p discreteLaplacePair) symmetric() bool    { return true }
+func (p discreteLaplacePair) variation() float64 { return responsePair{p.eps}.variation() }
 
 func (p discreteLaplacePair) spacing() float64 {
 	if p.shift > 64 {
-		return 0
+		return p.eps // the atoms at the ends are the greatest
 	}
 	return p.eps / p.shift
 }
@@ -432,7 +468,15 @@ func (p discreteLaplacePair) cells(g *lattice, _ float64, low bool) (forward, ba
 	}
 	s := e / p.shift
 	loss := func(x float64) float64 { return e * (1 - 2*x/p.shift) }
-	c := newLosses(g.cut(-e, e))
+	at := g.cut(-e, e)
+	if p.shift < fewAtoms {
+		all := make([]float64, 0, fewAtoms)
+		for x := 0.0; x <= p.shift; x++ {
+			all = append(all, loss(x))
+		}
+		at = g.around(all...)
+	}
+	c := newLosses(at)
 	if c == nil {
 		return nil, nil
 	}
@@ -473,8 +517,12 @@ type discreteGaussianPair struct{ sigma, shift float64 }
 
 func (p discreteGaussianPair) symmetric() bool { return true }
 
+// variation is Pinsker's bound: the divergence is at most μ²/2 (Canonne, Kamath &
+// Steinke 2020).
+func (p discreteGaussianPair) variation() float64 { return min(1, up(p.shift/p.sigma/2, 8)) }
+
 func (p discreteGaussianPair) spacing() float64 {
-	if p.sigma > 64 {
+	if p.sigma > 16 {
 		return 0
 	}
 	return p.shift / p.sigma / p.sigma / 2
@@ -503,7 +551,15 @@ func (p discreteGaussianPair) outline(tail float64) (forward, backward outline) 
 
 func (p discreteGaussianPair) cells(g *lattice, tail float64, low bool) (forward, backward *lossCells) {
 	n := math.Ceil(p.sigma*tailBound(tail)) + 1
-	c := newLosses(g.cut(p.loss(n), p.loss(-n)))
+	at := g.cut(p.loss(n), p.loss(-n))
+	if 2*n < fewAtoms {
+		all := make([]float64, 0, fewAtoms)
+		for x := -n; x <= n; x++ {
+			all = append(all, p.loss(x))
+		}
+		at = g.around(all...)
+	}
+	c := newLosses(at)
 	if c == nil {
 		return nil, nil
 	}

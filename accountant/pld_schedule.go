@@ -6,21 +6,98 @@ import (
 	"slices"
 )
 
-// mechanism is a dominating pair; n is about how often it is used.
+// pairUse is a dominating pair; n is about how often it is used.
 type pairUse struct {
 	dominatingPair
 	n float64
 }
 
+// pairUses are the dominating pairs of a curve, and what they are used for. With δ
+// for their profile, that of the curve is at most e^grow·δ(ε − shift) + tail. With low
+// the curve dominates them instead, and those three are 0.
+type pairUses struct {
+	pairs             []pairUse
+	factors           []lossFactor
+	shift, grow, tail float64
+	low               bool
+}
+
+func (u *pairUses) put(p dominatingPair, n float64) {
+	i := len(u.pairs)
+	u.pairs = append(u.pairs, pairUse{p, n})
+	u.factors = append(u.factors, lossFactor{i, i, 0, n})
+}
+
 const (
 	mostPairs  = 96  // sampled steps that are told apart
-	mostNodes  = 64  // beyond: noise multipliers of a schedule, in all
+	mostNodes  = 160 // beyond: noise multipliers of a schedule, in all
 	mostRates  = 16  // and rates
 	mostLevels = 256 // mixtures of two neighbouring nodes
 )
 
-// mechanisms are the dominating pairs of c, and what they are used for. With low
-// the pairs are dominated by c instead.
+// uses are the dominating pairs of c.
+func (c *curve) uses(low bool) *pairUses {
+	u := &pairUses{low: low}
+	squares := []float64{c.mu2}
+	for _, d := range c.gaussian {
+		p := discreteGaussianPair{d.z * float64(d.shift) / c.adj.distance(), float64(d.shift)}
+		switch {
+		case p.sigma == 0 && low:
+		case p.sigma == 0:
+			squares = append(squares, math.Inf(1))
+		case p.sigma <= continuous:
+			u.put(p, d.count)
+		case !low:
+			squares = append(squares, u.smooth(p, d.count))
+		}
+	}
+	if mu2 := up(sum(squares), 2); mu2 > 0 {
+		z := 1 / math.Sqrt(mu2)
+		switch {
+		case !low:
+			u.put(gaussianPair{mirroredKind, 1, z * (1 - 4*ulp)}, 1)
+		case z < greatestNoise/2: // past it, the true z may be larger
+			u.put(gaussianPair{mirroredKind, 1, z * (1 + 32*ulp)}, 1)
+		}
+	}
+	for _, r := range c.response {
+		u.put(responsePair{r.eps}, r.count)
+	}
+	for _, r := range c.laplace {
+		u.put(laplacePair{r.eps}, r.count)
+	}
+	for _, d := range c.discrete {
+		u.put(discreteLaplacePair{up(c.adj.distance()/d.z, 4), float64(d.shift)}, d.count)
+	}
+	c.putSampled(u)
+	return u
+}
+
+// continuous is the sigma from which a discrete Gaussian is taken for a rounded
+// one.
+const continuous = 1 << 15
+
+// smooth enters count discrete Gaussians of large sigma as Gaussians, whose μ² it
+// returns, rounded up: rounding a Gaussian to whole numbers is post-processing, and
+// with a = x/(2σ²) the probabilities satisfy, but for a factor 1 ± e^−2σ²,
+//
+//	e^(−a²/6) ≤ discrete(x)/rounded(x) ≤ e^(1/(8σ²)),
+//
+// since rounded(x)/density(x) is the integral of e^(−xu/σ² − u²/(2σ²)) over |u| ≤ ½. So P
+// grows by e^(1/(8σ²)) at most, and the loss by that and t²/(24σ²) as long as x is
+// within tσ of Q's mean; with t = 24 + μ it is not, under P, with probability 10⁻¹²⁰
+// at most.
+func (u *pairUses) smooth(p discreteGaussianPair, count float64) (mu2 float64) {
+	mu := up(p.shift/p.sigma, 4)
+	t := 24 + mu
+	grow := up(1/(8*p.sigma*p.sigma), 8)
+	u.grow = addUp(u.grow, up(count*grow, 2))
+	u.shift = addUp(u.shift, up(count*(grow+up(t*t/(24*p.sigma*p.sigma), 16)), 4))
+	u.tail = min(1, addUp(u.tail, up(count*1e-120, 2)))
+	return up(count*mu*mu, 4)
+}
+
+// putSampled enters the sampled Gaussians.
 //
 // A long schedule of noise multipliers is brought down to a few nodes, and a step
 // between two of them to a mixture of the two. That is sound: for rate q fixed,
@@ -36,44 +113,19 @@ const (
 // positive multiple of δ plus a constant. The profile of a mixture of which it is
 // known what was drawn is the mixture of the profiles. ∎
 //
-// A node's distance d from its neighbour, in log z, thus costs about d²/8, and the
-// mixing weight is rounded up to 1/256: with 64 nodes over a factor 3 of z, ε is about
-// 10⁻⁴ too large. No such lemma is known for the antipodal pair: there z is rounded
-// down to a node, at a cost of about d/2. Rates beyond mostRates are rounded up.
-func (c *curve) mechanisms(low bool) ([]pairUse, []lossFactor) {
-	var ms []pairUse
-	var fs []lossFactor
-	put := func(p dominatingPair, n float64) {
-		ms = append(ms, pairUse{p, n})
-		fs = append(fs, lossFactor{len(ms) - 1, len(ms) - 1, 0, n})
-	}
-	if c.mu2 > 0 {
-		z := 1 / math.Sqrt(c.mu2)
-		if low {
-			z *= 1 + 32*ulp // Σμ² was rounded up
-		} else {
-			z *= 1 - 4*ulp
-		}
-		put(gaussianPair{mirroredKind, 1, z}, 1)
-	}
-	for _, r := range c.response {
-		put(responsePair{r.eps}, r.count)
-	}
-	for _, r := range c.laplace {
-		put(laplacePair{r.eps}, r.count)
-	}
-	for _, d := range c.discrete {
-		put(discreteLaplacePair{up(c.adj.distance()/d.z, 4), float64(d.shift)}, d.count)
-	}
-	for _, d := range c.gaussian {
-		put(discreteGaussianPair{d.z * float64(d.shift) / c.adj.distance(), float64(d.shift)}, d.count)
-	}
-
+// The distance d of two nodes in 1/z² thus costs about d²/8 times the second
+// derivative of the loss, and the mixing weight is rounded up to 1/256: over a factor 3
+// of z ε is about 10⁻⁴ too large. No such lemma is known for the antipodal pair:
+// there z is rounded down to a node. Rates beyond mostRates are rounded up.
+func (c *curve) putSampled(u *pairUses) {
 	steps := make([]gaussianSteps, 0, len(c.sampled)+len(c.fixed))
 	for _, s := range c.sampled {
 		kind := sampledKind
 		if s.adj == ReplaceOne {
 			kind = antipodalKind
+		}
+		if u.low && s.z >= greatestNoise {
+			continue // the true z may be larger
 		}
 		steps = append(steps, gaussianSteps{gaussianPair{kind, s.q, s.z}, s.count})
 	}
@@ -82,50 +134,66 @@ func (c *curve) mechanisms(low bool) ([]pairUse, []lossFactor) {
 	}
 	if len(steps) <= mostPairs {
 		for _, s := range steps {
-			put(s.gaussianPair, s.n)
+			u.put(s.gaussianPair, s.n)
 		}
-		return ms, fs
+		return
 	}
-	groups := roundRates(steps, low)
+	groups := roundRates(steps, u.low)
 	for _, g := range groups {
-		nodes := max(2, mostNodes/len(groups))
-		if len(g) <= nodes {
-			for _, s := range g {
-				put(s.gaussianPair, s.n)
-			}
-			continue
-		}
-		base := len(ms)
-		zs := make([]float64, nodes)
-		from, to := g[0].z, g[len(g)-1].z
-		for i := range zs {
-			zs[i] = from * math.Pow(to/from, float64(i)/float64(nodes-1))
-		}
-		zs[nodes-1] = to
-		for _, z := range zs {
-			ms = append(ms, pairUse{gaussianPair{g[0].kind, g[0].q, z}, 0})
-		}
-		count := make([][mostLevels + 1]float64, nodes)
-		i := 0
+		u.putGroup(g, max(3, mostNodes/len(groups)))
+	}
+}
+
+// putGroup enters steps of one kind and rate, ascending in z, by at most so many nodes.
+func (u *pairUses) putGroup(g []gaussianSteps, most int) {
+	zs := nodesOf(g[0].z, g[len(g)-1].z, most)
+	nodes := len(zs)
+	if len(g) <= nodes {
 		for _, s := range g {
-			for i < nodes-2 && zs[i+1] <= s.z {
-				i++
-			}
-			count[i][mixture(s.gaussianPair, zs[i], zs[i+1], low)] += s.n
+			u.put(s.gaussianPair, s.n)
 		}
-		for i := range nodes - 1 {
-			for level, n := range count[i] {
-				if n == 0 {
-					continue
-				}
-				t := float64(level) / mostLevels
-				fs = append(fs, lossFactor{base + i + 1, base + i, t, n})
-				ms[base+i+1].n += (1 - t) * n
-				ms[base+i].n += t * n
+		return
+	}
+	base := len(u.pairs)
+	for _, z := range zs {
+		u.pairs = append(u.pairs, pairUse{gaussianPair{g[0].kind, g[0].q, z}, 0})
+	}
+	count := make([][mostLevels + 1]float64, nodes)
+	i := 0
+	for _, s := range g {
+		for i < nodes-2 && zs[i+1] <= s.z {
+			i++
+		}
+		count[i][mixture(s.gaussianPair, zs[i], zs[i+1], u.low)] += s.n
+	}
+	for i := range nodes - 1 {
+		for level, n := range count[i] {
+			if n == 0 {
+				continue
 			}
+			t := float64(level) / mostLevels
+			u.factors = append(u.factors, lossFactor{base + i + 1, base + i, t, n})
+			u.pairs[base+i+1].n += (1 - t) * n
+			u.pairs[base+i].n += t * n
 		}
 	}
-	return ms, fs
+}
+
+// nodesOf are about n noise multipliers, both ends among them. Half are evenly spaced in
+// 1/z², in which the loss of little noise is nearly straight, and half in log z, for
+// schedules that begin or end with a great many steps of much noise.
+func nodesOf(from, to float64, n int) []float64 {
+	zs := []float64{to}
+	last := (n - 1) / 2
+	for i := range last {
+		t := float64(i) / float64(last)
+		zs = append(zs, from*math.Pow(to/from, t))
+		if least := from / to; i > 0 {
+			zs = append(zs, from/math.Sqrt(1-t*(1-least*least)))
+		}
+	}
+	slices.Sort(zs)
+	return slices.Compact(zs)
 }
 
 type gaussianSteps struct {
@@ -184,8 +252,21 @@ func roundRates(steps []gaussianSteps, low bool) [][]gaussianSteps {
 		for j < len(steps) && steps[j].kind == steps[i].kind && steps[j].q == steps[i].q {
 			j++
 		}
-		groups = append(groups, steps[i:j])
+		groups = append(groups, mergeSteps(steps[i:j]))
 		i = j
 	}
 	return groups
+}
+
+// mergeSteps adds up steps with the same noise multiplier, of a list sorted by it.
+func mergeSteps(steps []gaussianSteps) []gaussianSteps {
+	merged := steps[:1]
+	for _, s := range steps[1:] {
+		if last := &merged[len(merged)-1]; last.z == s.z {
+			last.n += s.n
+		} else {
+			merged = append(merged, s)
+		}
+	}
+	return merged
 }
