@@ -24,8 +24,6 @@ type number = *big.Float
 func num(x float64) number      { return new(big.Float).SetPrec(prec).SetFloat64(x) }
 func whole(n int64) number      { return new(big.Float).SetPrec(prec).SetInt64(n) }
 func blank() number             { return new(big.Float).SetPrec(prec) }
-func add(a, b number) number    { return blank().Add(a, b) }
-func sub(a, b number) number    { return blank().Sub(a, b) }
 func mul(a, b number) number    { return blank().Mul(a, b) }
 func div(a, b number) number    { return blank().Quo(a, b) }
 func neg(a number) number       { return blank().Neg(a) }
@@ -35,6 +33,22 @@ func root(a number) number      { return blank().Sqrt(a) }
 func less(a, b number) bool     { return a.Cmp(b) < 0 }
 func float(a number) float64    { f, _ := a.Float64(); return f }
 func ratio(a, b number) float64 { return float(div(a, b)) } // keeps its digits where both underflow
+
+// add leaves out a number below the last place of the other: math/big would
+// shift it there, however many gigabytes that takes.
+func add(a, b number) number {
+	if a.Sign() != 0 && b.Sign() != 0 {
+		switch d := a.MantExp(nil) - b.MantExp(nil); {
+		case d > prec+64:
+			return blank().Set(a)
+		case d < -prec-64:
+			return blank().Set(b)
+		}
+	}
+	return blank().Add(a, b)
+}
+
+func sub(a, b number) number { return add(a, neg(b)) }
 
 func larger(a, b number) number {
 	if less(a, b) {
@@ -383,7 +397,7 @@ func (r rule) over(low, high number, f func(number) number) number {
 	centre, radius := half(add(low, high)), half(sub(high, low))
 	total := blank()
 	for i, t := range r.nodes {
-		total.Add(total, mul(r.weights[i], f(add(centre, mul(radius, t)))))
+		total = add(total, mul(r.weights[i], f(add(centre, mul(radius, t)))))
 	}
 	return total.Mul(total, radius)
 }
@@ -423,7 +437,7 @@ func integral(points []float64, size func(low, high float64) float64, tolerance 
 			}
 		}
 		p.coarse, p.fine = both(p.low, p.high)
-		estimate.Add(estimate, p.fine)
+		estimate = add(estimate, p.fine)
 	}
 	limit := mul(num(tolerance), estimate)
 	value, err = blank(), blank()
@@ -440,8 +454,8 @@ func integral(points []float64, size func(low, high float64) float64, tolerance 
 			visit(middle, high, coarse, fine, depth+1)
 			return
 		}
-		value.Add(value, fine)
-		err.Add(err, off)
+		value = add(value, fine)
+		err = add(err, off)
 	}
 	for _, p := range panels {
 		visit(p.low, p.high, p.coarse, p.fine, 0)

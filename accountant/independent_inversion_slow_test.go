@@ -277,7 +277,7 @@ func anyLongRun(r *rand.Rand, adj Adjacency) longRun {
 }
 
 func TestIndependentProfileOfMany(t *testing.T) {
-	var y profileTally
+	y := profileTally{tight: 1e-3}
 	forEach(points/4, func(i int) {
 		r := draws(15, i)
 		adj := adjacencies[i%2]
@@ -303,7 +303,44 @@ func TestIndependentProfileOfMany(t *testing.T) {
 		}
 		y.check(t, fmt.Sprintf("case %d: %s %s", i, adj, run.name), run.event, eps, want)
 	})
-	y.report(t, points/8, points/300)
+	y.report(t, points/8, points/150)
+}
+
+// Schedules of more noise multipliers than PLD tells apart.
+func TestIndependentProfileOfSchedules(t *testing.T) {
+	y := profileTally{tight: 5e-3} // replace-one: noise is rounded down to a node
+	forEach(points/100, func(i int) {
+		r := draws(16, i)
+		adj := adjacencies[i%2]
+		q, z, spread, repeats := logUniform(r, 0.01, 0.2), logUniform(r, 1.5, 4), logUniform(r, 0.02, 1.5), 1+r.Int64N(30)
+		zs := make([]float64, 120)
+		var parts [2][]transform
+		for k := range zs {
+			zs[k] = z * math.Pow(1+spread, float64(k)/float64(len(zs)))
+			for d, f := range sampledTransforms(sampledPair{q, zs[k], adj == ReplaceOne}, float64(repeats), 40) {
+				parts[d] = append(parts[d], f)
+			}
+		}
+		e := Event{Type: TypePoissonGaussian, Adjacency: adj, SamplingRate: q, NoiseMultipliers: zs, Count: repeats}
+		rdp, _, err := Epsilon(MethodRDP, e, logUniform(r, 1e-9, 1e-3))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		eps := 0.9 * rdp
+		var want truth
+		for d := range 2 {
+			delta, off, ok := invert(parts[d], eps)
+			if !ok {
+				return
+			}
+			if d == 0 || delta > float(want.value) {
+				want = truth{num(delta), num(off)}
+			}
+		}
+		y.check(t, fmt.Sprintf("case %d: %s q %.17g z from %.17g by %.17g, %d times", i, adj, q, z, spread, repeats), e, eps, want)
+	})
+	y.report(t, points/150, 0)
 }
 
 // The inversion against the closed form of Gaussians and against quadrature over
