@@ -7,3 +7,6 @@ const kills = 150
 
 // fertilityRuns is the number of runs that are compared with the posterior.
 const fertilityRuns = 2
+
+// cellRows is the number of rows whose cells TestOneRowSteersNothing sets.
+const cellRows = 3
