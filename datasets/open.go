@@ -104,12 +104,15 @@ func Check(s gate.Structure, path string, b *Binding) error {
 }
 
 // Open decodes and encodes the files at path: one file, a folder of part files,
-// or a glob. The permit is marked first, so that its charge can no longer be
+// or a glob. The key, a permit, is marked first, so that its charge can no longer be
 // voided. All files must bind; their rows follow one another. The error is
 // *BadData for whatever is wrong with the files, the context's if it ended, the
 // permit's, or one of this machine (no decoder, no room for a temporary file).
-func Open(ctx context.Context, p *gate.Permit, path string, b *Binding, o Options) (*Table, error) {
-	if err := p.OpenData(); err != nil {
+func Open(ctx context.Context, k gate.Key, path string, b *Binding, o Options) (*Table, error) {
+	if k == nil {
+		return nil, gate.ErrPermit
+	}
+	if err := k.OpenData(); err != nil {
 		return nil, err
 	}
 	return open(ctx, path, b, o)

@@ -24,5 +24,7 @@
 //     float64 q, not with q rounded to the generator's word.
 //
 // Random bits come from [Source], keyed by the operating system. [Seeded] is
-// another type, for tests; the code that can release makes its own *Source.
+// another type, for tests; the code that can release makes its own *Source. A program
+// built with the tag seeded runs from end to end with a known seed; its gate is
+// another type too (gate.Rehearsal), and marks all that it writes as no release.
 package privacy

@@ -93,38 +93,53 @@ func (r *Run) Plan(ctx context.Context) (*Report, error) {
 
 // Do runs the job: the order is the guarantee, see the package comment.
 func (r *Run) Do(ctx context.Context) (*Report, error) {
-	p, err := r.prepare(ctx)
+	p, out, err := r.start(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer p.ledger.Close() //nolint:errcheck // every entry is durable when it is made
-	if r.OutDir == "" {
-		r.OutDir = "privsgld-" + p.request.RunID
-	}
-	out, err := gate.PrepareOutput(r.OutDir)
-	if err != nil {
-		return nil, err
-	}
 	defer out.Close()
-	if err := datasets.Check(gate.StructurePermit(), r.DataPath, p.binding); err != nil {
-		return nil, err
-	}
 	permit, err := gate.Reserve(ctx, p.ledger, p.request)
 	if err != nil {
 		return nil, p.refusal(err)
 	}
 	if ctx.Err() != nil {
-		// Nothing was opened: the gate can prove it, and gives the charge back.
-		if err := permit.Void(context.WithoutCancel(ctx)); err != nil {
-			return nil, err
-		}
-		return nil, context.Cause(ctx)
+		return nil, giveBack(ctx, permit.Void)
 	}
 	result, err := p.compute(ctx, permit)
 	if err != nil {
 		return nil, err
 	}
 	return p.release(ctx, permit, out, result)
+}
+
+// start does all that comes before the reservation.
+func (r *Run) start(ctx context.Context) (*prepared, *gate.Output, error) {
+	p, err := r.prepare(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.OutDir == "" {
+		r.OutDir = "privsgld-" + p.request.RunID
+	}
+	out, err := gate.PrepareOutput(r.OutDir)
+	if err == nil {
+		if err = datasets.Check(gate.StructurePermit(), r.DataPath, p.binding); err == nil {
+			return p, out, nil
+		}
+		out.Close() //nolint:errcheck // nothing was written
+	}
+	p.ledger.Close() //nolint:errcheck // nothing was written
+	return nil, nil, err
+}
+
+// giveBack voids the charge of a run that was cancelled before it opened anything:
+// the gate can prove it.
+func giveBack(ctx context.Context, void func(context.Context) error) error {
+	if err := void(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
 }
 
 // prepare reads the policy, approves the request against it and plans.
@@ -391,7 +406,13 @@ func (p *prepared) release(ctx context.Context, permit *gate.Permit, out *gate.O
 		if report, err = p.report(result.Plan, event, s.Budget); err != nil {
 			return err
 		}
-		return p.write(dir, report, permit.Reservation(), s, result)
+		report.Status = "released"
+		p.complete(report, permit.Reservation(), s, result.Draws)
+		guarantee, err := canonicalJSON(report.Guarantee)
+		if err != nil {
+			return err
+		}
+		return p.write(dir, "", report, result.Draws, string(guarantee))
 	})
 	if err != nil {
 		return nil, err
@@ -399,25 +420,28 @@ func (p *prepared) release(ctx context.Context, permit *gate.Permit, out *gate.O
 	return report, nil
 }
 
-// write puts the files of a release into dir.
-func (p *prepared) write(dir string, report *Report, res ledger.Reservation, s *ledger.Settlement, result *sgld.Result) error {
-	report.Status = "released"
+// complete adds what is known once the draws are there.
+func (p *prepared) complete(report *Report, res ledger.Reservation, s *ledger.Settlement, draws sgld.Draws) {
 	report.Time = utc(res.Time)
 	report.Ledger.Entry = &s.Entry
 	report.Ledger.Checkpoint = s.Checkpoint
-	p.diagnose(report, result)
-	guarantee, err := canonicalJSON(report.Guarantee)
-	if err != nil {
-		return err
-	}
+	p.diagnose(report, draws)
+}
+
+// write puts the draws and the report into dir, under names that begin with prefix,
+// and signs the report of a release.
+func (p *prepared) write(dir, prefix string, report *Report, draws sgld.Draws, guarantee string) error {
 	var samples bytes.Buffer
-	if err := result.Draws.Write(&samples, p.run.Format, string(guarantee)); err != nil {
+	if err := draws.Write(&samples, p.run.Format, guarantee); err != nil {
 		return err
 	}
-	name := "samples." + p.run.Format
+	name := prefix + "samples." + p.run.Format
 	report.Files = []File{fileOf(name, samples.Bytes())}
-	if report.Signature, err = report.sign(p.ledger); err != nil {
-		return err
+	if report.Status == "released" {
+		var err error
+		if report.Signature, err = report.sign(p.ledger); err != nil {
+			return err
+		}
 	}
 	text, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
@@ -426,12 +450,11 @@ func (p *prepared) write(dir string, report *Report, res ledger.Reservation, s *
 	if err := os.WriteFile(filepath.Join(dir, name), samples.Bytes(), 0o644); err != nil { //nolint:gosec // releasable
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "report.json"), append(text, '\n'), 0o644) //nolint:gosec // releasable
+	return os.WriteFile(filepath.Join(dir, prefix+"report.json"), append(text, '\n'), 0o644) //nolint:gosec // releasable
 }
 
 // diagnose summarises the released draws and warns of what has not mixed.
-func (p *prepared) diagnose(report *Report, result *sgld.Result) {
-	d := result.Draws
+func (p *prepared) diagnose(report *Report, d sgld.Draws) {
 	byParameter := make([][][]float64, len(d.Names))
 	for j := range byParameter {
 		for _, chain := range d.Chains {

@@ -61,7 +61,7 @@ EXAMPLE:
 			text("format", "parquet", "`FORMAT` of the draws: parquet, arrow or csv"),
 			text("memory", "", "`SIZE` that decoding the table may take, like 2GiB (default 1GiB)"),
 			boolean("dry-run", "stop before reserving: print the plan and what the budget would say"),
-		), ledgerFlags()...), shared()...),
+		), buildFlags()...), append(ledgerFlags(), shared()...)...),
 		Action: runAction,
 	}
 }
@@ -109,7 +109,7 @@ func runAction(c *cli.Context) error {
 	}
 	bar := newProgress(c)
 	r.Progress = bar.update
-	report, err := r.Do(c.Context)
+	report, err := perform(c, r)
 	bar.done()
 	if err != nil {
 		return err
@@ -231,7 +231,7 @@ func planText(w io.Writer, r *job.Report) {
 }
 
 func runText(w io.Writer, r *job.Report, dir string) {
-	fmt.Fprintf(w, "run        %s released to %s\n", r.RunID, dir)
+	fmt.Fprintf(w, "run        %s %s to %s\n", r.RunID, outcome, dir)
 	guaranteeText(w, r)
 	t := newTable(w)
 	t.AppendHeader(table.Row{"coefficient", "mean", "sd", "5 %", "50 %", "95 %", "mcse", "R-hat", "ESS bulk", "ESS tail"})

@@ -12,7 +12,7 @@ func versionCommand() *cli.Command {
 		Name: "version", Usage: "print the version", Description: "EXAMPLE:\n   privsgld version", Flags: shared(),
 		Action: func(c *cli.Context) error {
 			p := programInfo()
-			return render(c, p, func(w io.Writer) { fmt.Fprintf(w, "privsgld %s (%s)\n", p.Version, p.Revision) })
+			return render(c, p, func(w io.Writer) { fmt.Fprintf(w, "privsgld %s (%s)%s\n", p.Version, p.Revision, buildNote) })
 		},
 	}
 }

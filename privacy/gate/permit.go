@@ -64,6 +64,15 @@ func (p *Permit) OpenData() error {
 	return nil
 }
 
+// A Key opens data. Only this package has keys: a [Permit], and in a program built
+// with the tag seeded a Rehearsal, which leads to no release.
+type Key interface {
+	OpenData() error
+	key()
+}
+
+func (*Permit) key() {}
+
 // Void takes the charge back. It returns ErrPermit once OpenData was called,
 // or the ledger's error, in which case the charge may stand.
 func (p *Permit) Void(ctx context.Context) error {
