@@ -11,12 +11,6 @@ import (
 // over seeds; with the fixed seeds below a test is deterministic.
 const alpha = 1e-7
 
-// cell is the probability that a N(0, sd²) variate rounds to k.
-func cell(k int, sd float64) float64 {
-	a, b := math.Abs(float64(k))-0.5, math.Abs(float64(k))+0.5
-	return 0.5 * (math.Erfc(a/(sd*math.Sqrt2)) - math.Erfc(b/(sd*math.Sqrt2)))
-}
-
 // TestGaussianCells compares 10⁶ draws with the exact cell probabilities by a
 // chi-square test. A standard deviation that is off by 0.7 % moves the statistic
 // by more than the threshold with probability 0.99.
@@ -35,7 +29,7 @@ func TestGaussianCells(t *testing.T) {
 		for range n {
 			counts[int(g.Draw(bits))]++
 		}
-		chi, df := chiSquare(counts, sd, n)
+		chi, df := chiSquare(counts, cells(sd), sd, n)
 		if df == 0 {
 			if counts[0] != n {
 				t.Errorf("sd %g: draws beyond a tail that cannot occur", sd)
@@ -46,7 +40,7 @@ func TestGaussianCells(t *testing.T) {
 			t.Errorf("sd %g: chi-square %.1f on %d degrees of freedom, p = %.2g", sd, chi, df, p)
 		}
 		// The test can fail: the same draws against a law 1.5 % wider.
-		if chi, df := chiSquare(counts, sd*1.015, n); sd >= 0.25 && !testing.Short() {
+		if chi, df := chiSquare(counts, cells(sd*1.015), sd*1.015, n); sd >= 0.25 && !testing.Short() {
 			if p := 1 - (distuv.ChiSquared{K: float64(df)}).CDF(chi); p >= alpha {
 				t.Errorf("sd %g: a law 1.5 %% wider is not noticed", sd)
 			}
@@ -54,19 +48,19 @@ func TestGaussianCells(t *testing.T) {
 	}
 }
 
-func chiSquare(counts map[int]int, sd float64, n int) (float64, int) {
+func chiSquare(counts map[int]int, cell func(int) float64, sd float64, n int) (float64, int) {
 	var chi float64
 	var df int
 	restP, restN := 1.0, n
 	for k := -int(8*sd) - 2; k <= int(8*sd)+2; k++ {
-		want := cell(k, sd) * float64(n)
+		want := cell(k) * float64(n)
 		if want < 40 {
 			continue
 		}
 		d := float64(counts[k]) - want
 		chi += d * d / want
 		df++
-		restP -= cell(k, sd)
+		restP -= cell(k)
 		restN -= counts[k]
 	}
 	if want := restP * float64(n); want > 5 {
@@ -98,60 +92,6 @@ func TestGaussianMoments(t *testing.T) {
 	}
 	if z := (sum2/n - 1) * math.Sqrt(n/2.0); math.Abs(z) > limit {
 		t.Errorf("variance: z = %.2f", z)
-	}
-}
-
-// TestRoundAgreesWithWide checks the two-word rounding against the rounding in
-// wide integers, on ordinary values and on digits beside a rounding boundary.
-func TestRoundAgreesWithWide(t *testing.T) {
-	src := NewSeeded(3, "round")
-	for i := range 20000 {
-		ratio := math.Ldexp(1+float64(src.Uint64()>>12)*0x1p-52, int(src.Uint64()%58)-8)
-		g, err := NewGaussian(ratio, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		k := src.Uint64() % 12
-		x := uniform{first: src.Uint64()}
-		if i%4 == 0 { // beside the boundary (j + ½)/ratio
-			v := (math.Floor(float64(k)*ratio) + 0.5) / ratio
-			frac := v - math.Floor(v)
-			x.first = uint64(frac*0x1p63) << 1
-		}
-		y := uniform{first: x.first}
-		fast := g.round(k, &x, NewSeeded(uint64(i), "digits"))
-		wide := g.roundWide(k, &y, NewSeeded(uint64(i), "digits"))
-		if fast != wide {
-			t.Fatalf("ratio %g: %d and %d differ", ratio, fast, wide)
-		}
-	}
-}
-
-// TestRoundUndecided builds a first digit that leaves the rounding open and
-// checks that further digits decide it, both ways.
-func TestRoundUndecided(t *testing.T) {
-	g, err := NewGaussian(1, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// With ratio 1 the boundary is x = ½ exactly: digit 2⁶³ − 1 stays below it,
-	// 2⁶³ is above: neither is open. With ratio 3/2 the boundary ⅓ is not on a digit.
-	x := uniform{first: 1<<63 - 1}
-	if v := g.round(0, &x, NewSeeded(1, "")); v != 0 || len(x.rest) != 0 {
-		t.Errorf("below a half: %d", v)
-	}
-	g, _ = NewGaussian(1.5, 1)
-	third := uint64(math.MaxUint64 / 3)
-	seen := map[int64]bool{}
-	for seed := range uint64(64) {
-		x := uniform{first: third}
-		seen[g.round(0, &x, NewSeeded(seed, ""))] = true
-		if len(x.rest) == 0 {
-			t.Fatal("the digit beside a third decided the rounding by itself")
-		}
-	}
-	if !seen[0] || !seen[1] {
-		t.Error("further digits do not decide both ways")
 	}
 }
 
@@ -228,16 +168,4 @@ func TestSourcesDiffer(t *testing.T) {
 		t.Error("two sources with one label share words")
 	}
 	a.Erase()
-}
-
-func BenchmarkGaussian(b *testing.B) {
-	g, err := NewGaussian(0x1.8p32, 1)
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := NewSource("bench")
-	b.ReportAllocs()
-	for b.Loop() {
-		g.Draw(s)
-	}
 }

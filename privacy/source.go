@@ -26,8 +26,10 @@ type stream struct {
 	pos int
 }
 
+// newStream takes the key and wipes it.
 func newStream(key []byte) *stream {
 	block, err := aes.NewCipher(key)
+	clear(key)
 	if err != nil {
 		panic("privacy: the key of a stream has 32 bytes")
 	}
@@ -35,11 +37,15 @@ func newStream(key []byte) *stream {
 	return &stream{ctr: cipher.NewCTR(block, make([]byte, aes.BlockSize)), pos: blockBytes}
 }
 
+func (s *stream) refill() {
+	clear(s.buf[:])
+	s.ctr.XORKeyStream(s.buf[:], s.buf[:])
+	s.pos = 0
+}
+
 func (s *stream) next() uint64 {
 	if s.pos == blockBytes {
-		clear(s.buf[:])
-		s.ctr.XORKeyStream(s.buf[:], s.buf[:])
-		s.pos = 0
+		s.refill()
 	}
 	w := binary.LittleEndian.Uint64(s.buf[s.pos:])
 	// A word is wiped when it is handed out, so that memory read later does not
@@ -47,6 +53,31 @@ func (s *stream) next() uint64 {
 	binary.LittleEndian.PutUint64(s.buf[s.pos:], 0)
 	s.pos += 8
 	return w
+}
+
+// ahead returns the words that are ready and not yet handed out, at least one;
+// skip says how many bytes of them were used, and wipes those.
+func (s *stream) ahead() []byte {
+	if s.pos == blockBytes {
+		s.refill()
+	}
+	return s.buf[s.pos:]
+}
+
+func (s *stream) skip(n int) {
+	clear(s.buf[s.pos : s.pos+n])
+	s.pos += n
+}
+
+// streamOf returns the stream of a source, or nil for another kind of Bits.
+func streamOf(b Bits) *stream {
+	switch b := b.(type) {
+	case *Source:
+		return b.s
+	case *Seeded:
+		return b.s
+	}
+	return nil
 }
 
 // Source is the cryptographic generator: AES-256-CTR under a key that is
@@ -83,8 +114,10 @@ func deriveKey(seed []byte, label string) []byte {
 // Uint64 returns the next word, uniform on [0, 2⁶⁴).
 func (s *Source) Uint64() uint64 { return s.s.next() }
 
-// Erase forgets the key and the unused key stream. The source cannot be used
-// afterwards.
+// Erase wipes the unused key stream and lets go of the cipher. The source cannot
+// be used afterwards. The standard library offers no way to overwrite a cipher's
+// expanded key: it stays in freed memory until that is used again. Seed and key
+// themselves were wiped when the source was made, and words when handed out.
 func (s *Source) Erase() {
 	clear(s.s.buf[:])
 	s.s = nil

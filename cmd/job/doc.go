@@ -32,9 +32,9 @@
 //     rounding of the real Gaussian mechanism's answer, post-processing of it.
 //     With q < 1 every row joins the batch by a coin of probability exactly q
 //     (privacy.Bernoulli), independent of the others and of the noise: the
-//     Poisson-subsampled Gaussian mechanism. Guarded by TestGaussianCells,
-//     TestRoundAgreesWithWide, TestBernoulliExact. (A count goes through the
-//     Google library's Laplace mechanism: pure ε, as documented there.)
+//     Poisson-subsampled Gaussian mechanism. Guarded by TestTableBound,
+//     TestStagesAgree, TestNoiseLaw; TestBernoulliExact. (A count goes through
+//     the Google library's Laplace mechanism: pure ε, as documented there.)
 //  4. Event. The sampler returns events of what it ran, counted where the noise
 //     is drawn (noisySum.draw). Guarded by TestEventsAreWhatRan.
 //  5. Post-processing inside a run. Iterates, the metric and the clipping norm
