@@ -54,10 +54,7 @@ func exactImage(m *Map, sum []int64) []*big.Rat {
 	for j := range out {
 		out[j] = new(big.Rat)
 		for i, s := range sum {
-			e, _ := new(big.Rat).SetString(new(big.Float).SetFloat64(m.At(j, i)).Text('p', 0))
-			if e == nil {
-				e = new(big.Rat).SetFloat64(m.At(j, i))
-			}
+			e := new(big.Rat).SetFloat64(m.At(j, i))
 			out[j].Add(out[j], new(big.Rat).Mul(e, big.NewRat(s, Unit)))
 		}
 	}
@@ -85,84 +82,6 @@ func TestMapIsExact(t *testing.T) {
 					if diff.Abs(diff).Cmp(half) > 0 {
 						t.Fatalf("d %d, scale %g: image is off by more than half a step", d, scale)
 					}
-				}
-			}
-		}
-	}
-}
-
-// TestContributionNorm is the sensitivity in exact rational arithmetic: for
-// random and adversarial rows, factors and maps, the image of one contribution
-// has norm at most C − √d·g, and adding it moves the rounded image of any sum
-// by at most C.
-func TestContributionNorm(t *testing.T) {
-	src := NewSeeded(4, "norm")
-	uniform := func() float64 { return 2*float64(src.Uint64()>>11)*0x1p-53 - 1 }
-	for _, d := range []int{1, 2, 7, 19} {
-		for _, scale := range []float64{1, 0.003, 25} {
-			c := scale * 0.7
-			m := randomMap(t, src, d, scale, c)
-			clip, err := NewClip(c, m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c2 := new(big.Rat).SetFloat64(c)
-			c2.Mul(c2, c2)
-			for trial := range 150 {
-				x := make([]float64, d)
-				for i := range x {
-					switch trial % 4 {
-					case 0:
-						x[i] = uniform()
-					case 1:
-						x[i] = math.Copysign(1, uniform())
-					case 2: // beside ties of the lattice
-						x[i] = (math.Floor(uniform()*Unit) + 0.5) / Unit
-					default:
-						x[i] = 5e-324
-					}
-				}
-				x[0] = 1
-				var norm2 float64
-				for j := range d {
-					var v float64
-					for i := range x {
-						v += m.At(j, i) * x[i]
-					}
-					norm2 += v * v
-				}
-				f := clip.Factor(math.Sqrt(norm2))
-				if !(f > 0 && f <= 1) {
-					t.Fatalf("factor %g", f)
-				}
-				if trial%3 == 0 {
-					f *= uniform()
-				}
-				base, with := make([]int64, d), make([]int64, d)
-				v := make([]int64, d)
-				for i := range x {
-					base[i] = int64(src.Uint64()>>8) - 1<<55
-					v[i] = Round(f * x[i])
-					with[i] = base[i] + v[i]
-				}
-				a, b := make([]int64, d), make([]int64, d)
-				m.Apply(a, base)
-				m.Apply(b, with)
-				moved := new(big.Rat)
-				for j := range a {
-					step := new(big.Rat).SetFloat64(m.Spacing())
-					step.Mul(step, new(big.Rat).SetInt64(b[j]-a[j]))
-					moved.Add(moved, step.Mul(step, step))
-				}
-				if moved.Cmp(c2) > 0 {
-					t.Fatalf("d %d, scale %g: one unit moves the rounded image by more than C", d, scale)
-				}
-				image := new(big.Rat)
-				for _, e := range exactImage(m, v) {
-					image.Add(image, e.Mul(e, e))
-				}
-				if image.Cmp(c2) > 0 {
-					t.Fatal("the image of a contribution exceeds C")
 				}
 			}
 		}
