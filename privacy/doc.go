@@ -20,8 +20,8 @@
 //     divided by g, with exactly the probabilities of that rounding. Since the
 //     sum lies on the lattice, adding rounded noise is the same as rounding the
 //     sum plus real noise: post-processing of the textbook Gaussian mechanism.
-//   - Sampling. [Bernoulli] decides with probability exactly q for every
-//     float64 q, not with q rounded to the generator's word.
+//   - Sampling. [Bernoulli] selects every unit with probability exactly q for
+//     every float64 q, not with q rounded to the generator's word.
 //
 // Random bits come from [Source], keyed by the operating system. [Seeded] is
 // another type, for tests; the code that can release makes its own *Source. A program

@@ -103,59 +103,6 @@ func TestGaussianDomain(t *testing.T) {
 	}
 }
 
-// TestBernoulli checks the rate: with 4·10⁶ trials a rate off by 1 % at q = 0.3
-// is seen with certainty; the tiny rate checks the words of the expansion.
-func TestBernoulli(t *testing.T) {
-	n := 4_000_000
-	if testing.Short() {
-		n = 400_000
-	}
-	limit := -distuv.UnitNormal.Quantile(alpha / 2)
-	for _, q := range []float64{0.3, 1.0 / 1024, 0.999, 1e-6} {
-		coin, err := NewBernoulli(q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		bits := NewSeeded(9, "coin")
-		hits := len(coin.Sample(nil, n, bits))
-		if z := (float64(hits) - float64(n)*q) / math.Sqrt(float64(n)*q*(1-q)); math.Abs(z) > limit+1 {
-			t.Errorf("q = %g: z = %.2f", q, z)
-		}
-	}
-	if coin, _ := NewBernoulli(1); len(coin.Sample(nil, 7, nil)) != 7 {
-		t.Error("q = 1 does not take everything")
-	}
-	for _, q := range []float64{0, -0.1, 1.1, math.NaN()} {
-		if _, err := NewBernoulli(q); err == nil {
-			t.Errorf("rate %g is accepted", q)
-		}
-	}
-}
-
-// words replays given words: for the exact comparison with q.
-type words []uint64
-
-func (w *words) Uint64() uint64 { v := (*w)[0]; *w = (*w)[1:]; return v }
-
-// TestBernoulliExact follows the expansion of q to its last bit: the uniform
-// just below q is a success, q itself and all above are failures.
-func TestBernoulliExact(t *testing.T) {
-	const q = 0x1.0000000000001p-70
-	coin, err := NewBernoulli(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	digits := coin.words
-	if len(digits) != 2 || digits[0] != 0 {
-		t.Fatalf("expansion of 2⁻⁷⁰(1+2⁻⁵²): %x", digits)
-	}
-	below := words{0, digits[1] - 1}
-	equal := words{0, digits[1]}
-	if !coin.Draw(&below) || coin.Draw(&equal) {
-		t.Error("the comparison with q is not exact")
-	}
-}
-
 func TestSourcesDiffer(t *testing.T) {
 	a, b := NewSource("x"), NewSource("x")
 	same := 0

@@ -145,3 +145,24 @@ func NewSeeded(seed uint64, label string) *Seeded {
 
 // Uint64 returns the next word.
 func (s *Seeded) Uint64() uint64 { return s.s.next() }
+
+// fill sets dst to the next words of b, which it copies where b is a stream: the
+// words that as many calls of Uint64 would return.
+func fill(dst []uint64, b Bits) {
+	s := streamOf(b)
+	if s == nil {
+		for i := range dst {
+			dst[i] = b.Uint64()
+		}
+		return
+	}
+	for len(dst) > 0 {
+		ready := s.ahead()
+		n := min(len(dst), len(ready)/8)
+		for i := range dst[:n] {
+			dst[i] = binary.LittleEndian.Uint64(ready[8*i:])
+		}
+		s.skip(8 * n)
+		dst = dst[n:]
+	}
+}
