@@ -26,7 +26,7 @@ type design struct {
 	index   []int32   // distinct × cats: coefficient, or d for the reference level
 	y       []uint8
 	count   []int64  // multiplicity of each distinct unit
-	unit    []uint32 // distinct unit of every row, for batches
+	unit    []uint32 // distinct unit of every row, the rows of one unit together, for batches
 }
 
 // String keeps the rows out of any message.
@@ -86,7 +86,12 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 				g.count = append(g.count, 0)
 			}
 			g.count[u]++
-			g.unit = append(g.unit, u)
+		}
+	}
+	// Rows are alike to a sampler, so they may be numbered by distinct unit.
+	for u, m := range g.count {
+		for range m {
+			g.unit = append(g.unit, uint32(u))
 		}
 	}
 	return g, nil
@@ -159,16 +164,17 @@ func (g *design) factors(clip privacy.Clip, m *privacy.Map) []float64 {
 // gradient adds the clipped, lattice-rounded gradients of the units lo … hi−1
 // to sum (length d+1: the last slot gathers the reference levels and is
 // dropped). theta has length d+1 with a zero at the end. In full, lo and hi count
-// distinct units, each taken with its multiplicity; otherwise they count the
-// rows listed in batch, each taken once.
-func (g *design) gradient(sum []int64, theta, factor []float64, batch []uint32, full bool, lo, hi int) {
+// distinct units, each taken with its multiplicity; otherwise they count those
+// listed in units, units[i] taken times[i] times.
+func (g *design) gradient(sum []int64, theta, factor []float64, units []uint32, times []int64, full bool, lo, hi int) {
 	nn, nc := len(g.numbers), g.cats
 	for i := lo; i < hi; i++ {
-		u, m := i, int64(1)
+		u := i
+		var m int64
 		if full {
 			m = g.count[u]
 		} else {
-			u = int(g.unit[batch[i]])
+			u, m = int(units[i]), times[i]
 		}
 		xs := g.x[u*nn : u*nn+nn]
 		is := g.index[u*nc : u*nc+nc]
@@ -211,9 +217,9 @@ func newWorkers(d int) *workers {
 	return w
 }
 
-// sum adds up all contributions of a step into dst (length d).
-func (w *workers) sum(dst []int64, g *design, theta, factor []float64, batch []uint32, full bool) {
-	n := len(batch)
+// sum adds up all contributions of a step into dst (length d), those of gradient.
+func (w *workers) sum(dst []int64, g *design, theta, factor []float64, units []uint32, times []int64, full bool) {
+	n := len(units)
 	if full {
 		n = len(g.y)
 	}
@@ -221,7 +227,7 @@ func (w *workers) sum(dst []int64, g *design, theta, factor []float64, batch []u
 	run := func(k int) {
 		s := w.sums[k][:g.d+1]
 		clear(s)
-		g.gradient(s, theta, factor, batch, full, n*k/parts, n*(k+1)/parts)
+		g.gradient(s, theta, factor, units, times, full, n*k/parts, n*(k+1)/parts)
 	}
 	var wg sync.WaitGroup
 	var failed atomic.Bool

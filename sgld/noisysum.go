@@ -22,7 +22,7 @@ type noisySum struct {
 
 	noiseOf map[float64]privacy.Gaussian // by noise multiplier: a bounded list
 	ran     map[float64]int64            // steps done with each noise multiplier
-	batch   []uint32
+	batch   batch
 	noise   []int64
 	sum     []int64
 	image   []int64
@@ -38,12 +38,16 @@ func newNoisySum(g *design, adj accountant.Adjacency, m *privacy.Map, clipNorm, 
 	if err != nil {
 		return nil, err
 	}
-	return &noisySum{
+	s := &noisySum{
 		design: g, adjacency: adj, m: m, clip: clip, factor: g.factors(clip, m), rate: rate, coin: coin, bits: bits,
 		workers: newWorkers(g.d),
 		noiseOf: map[float64]privacy.Gaussian{}, ran: map[float64]int64{},
 		noise: make([]int64, g.d), sum: make([]int64, g.d), image: make([]int64, g.d), theta: make([]float64, g.d+1),
-	}, nil
+	}
+	if rate < 1 {
+		s.batch = newBatch(rate, len(g.unit))
+	}
+	return s, nil
 }
 
 // draw writes Σ_{i∈B} clip_C(Rᵀ∇ℓᵢ(θ)) + z·C·ξ to dst (length d), a point of
@@ -63,9 +67,9 @@ func (s *noisySum) draw(dst, theta []float64, z float64) error {
 	copy(s.theta, theta)
 	full := s.rate == 1
 	if !full {
-		s.batch = s.coin.Sample(s.batch, len(s.design.unit), s.bits)
+		s.batch.draw(s.coin, s.design.unit, s.bits)
 	}
-	s.workers.sum(s.sum, s.design, s.theta, s.factor, s.batch, full)
+	s.workers.sum(s.sum, s.design, s.theta, s.factor, s.batch.units, s.batch.times, full)
 	s.m.Apply(s.image, s.sum)
 	spacing := s.m.Spacing()
 	for j := range dst {

@@ -114,7 +114,7 @@ const (
 	unknownUnits   = 1e4 // assumed where the number of units is neither public nor bought
 	visitSeconds   = 2.2e-8
 	visitSecondsBy = 1.2e-9 // more for each feature
-	coinSeconds    = 1.7e-8 // a unit's coin at q < 1
+	joinSeconds    = 1.5e-8 // to draw a unit that joins a batch at q < 1
 	stepSeconds    = 1e-5   // a step's noise and update
 )
 
@@ -734,17 +734,18 @@ func (p *Plan) Seconds() float64 {
 	perVisit := visitSeconds + visitSecondsBy*float64(len(p.Request.Encoding.Features))
 	perStep := stepSeconds + math.Max(p.Units*p.Rate, 1)*perVisit/float64(runtime.GOMAXPROCS(0))
 	if p.Rate < 1 {
-		perStep += p.Units * coinSeconds
+		perStep += p.Units * p.Rate * joinSeconds
 	}
 	return float64(p.Steps) * float64(p.Request.Chains) * perStep
 }
 
-// visits is the work of a step in rows read: a coin for every unit counts too.
+// visits is the work of a step in rows read: drawing the units of a batch counts
+// too.
 func (p *Plan) visits() float64 {
 	if p.Rate == 1 {
 		return p.Units
 	}
-	return p.Units * (p.Rate + coinSeconds/visitSeconds)
+	return p.Units * p.Rate * (1 + joinSeconds/visitSeconds)
 }
 
 // Reserve returns the event to reserve before the run: what the plan will do,

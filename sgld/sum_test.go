@@ -32,9 +32,14 @@ func testSum(t testing.TB, rows []testRow, size int, root *mat.Dense, c, q float
 }
 
 // exact returns the rounded image of the exact sum, without noise.
+// A batch lists distinct units, each to be taken once; nil is the full batch.
 func (s *noisySum) exact(theta []float64, batch []uint32) []int64 {
 	copy(s.theta, theta)
-	s.workers.sum(s.sum, s.design, s.theta, s.factor, batch, batch == nil)
+	times := make([]int64, len(batch))
+	for i := range times {
+		times[i] = 1
+	}
+	s.workers.sum(s.sum, s.design, s.theta, s.factor, batch, times, batch == nil)
 	s.m.Apply(s.image, s.sum)
 	return slices.Clone(s.image)
 }
@@ -104,10 +109,6 @@ func TestSumSameBits(t *testing.T) {
 		j := int(src.Uint64() % uint64(i+1))
 		shuffled[i], shuffled[j] = shuffled[j], shuffled[i]
 	}
-	all := make([]uint32, len(rows))
-	for i := range all {
-		all[i] = uint32(i)
-	}
 	for _, n := range []int{1, 2, 7, 16} {
 		s := testSum(t, shuffled, 97, skewRoot(), 0.05, 1)
 		s.workers.sums = nil
@@ -117,7 +118,7 @@ func TestSumSameBits(t *testing.T) {
 		if got := s.exact(testTheta, nil); !slices.Equal(got, want) {
 			t.Errorf("%d workers: other bits", n)
 		}
-		if got := s.exact(testTheta, all); !slices.Equal(got, want) {
+		if got := s.exact(testTheta, s.design.unit); !slices.Equal(got, want) {
 			t.Errorf("%d workers, every row by itself: other bits", n)
 		}
 	}
