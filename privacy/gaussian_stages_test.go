@@ -158,8 +158,12 @@ func TestFirstStageKeepsToTheSecond(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n := stageDraws
+	if testing.Short() {
+		n = 400_000
+	}
 	src := NewSeeded(4, "carries")
-	for range stageDraws {
+	for range n {
 		w1, w2 := src.Uint64(), src.Uint64()&^1
 		k, ok := g.quick(w1, w2)
 		if !ok {
