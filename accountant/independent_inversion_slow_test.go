@@ -303,7 +303,7 @@ func TestIndependentProfileOfMany(t *testing.T) {
 		}
 		y.check(t, fmt.Sprintf("case %d: %s %s", i, adj, run.name), run.event, eps, want)
 	})
-	y.report(t, points/8, points/150)
+	y.report(t, points/8, points/300)
 }
 
 // Schedules of more noise multipliers than PLD tells apart.
