@@ -20,6 +20,13 @@ import (
 // and |c| ≤ (C − √d·g − ‖M‖_F·√d·0.51/Unit)/N with N ≥ ‖M x‖ gives
 // ‖M v‖/Unit ≤ C − √d·g. Removing the unit therefore moves the exact image by
 // at most C − √d·g, and the image rounded to the lattice by at most C.
+//
+// This holds for every float64, because it asks of c only that |c| ≤ Factor and
+// of x only that |x_i| ≤ 1. A caller maps a residual that is NaN to 0. A product
+// c·x_i that is subnormal is rounded by less than 2⁻¹⁰⁴⁴ steps. Where ‖M x‖² or
+// ‖M‖_F² is subnormal or underflows, it is off by less than 2⁻¹⁰⁵⁰, against
+// C² ≥ 2⁻¹⁰⁰⁰: less than a rounding of a norm near C, and norms far below C are
+// not clipped. One that overflows leaves a factor of 0.
 type Clip struct {
 	c      float64
 	target float64
@@ -27,9 +34,12 @@ type Clip struct {
 	slack  float64 // absolute allowance for the float64 evaluation of ‖M x‖
 }
 
-// NewClip returns the clip to norm c for contributions mapped by m. It returns
-// ErrDomain where rounding would take more than a thousandth of c.
+// NewClip returns the clip to norm c for contributions mapped by m. Domain:
+// 2⁻⁵⁰⁰ ≤ c ≤ 2⁵⁰⁰, and rounding takes at most a thousandth of c; else ErrDomain.
 func NewClip(c float64, m *Map) (Clip, error) {
+	if !(c >= 0x1p-500 && c <= 0x1p500) {
+		return Clip{}, fmt.Errorf("clipping norm must lie between 1e-150 and 1e150: %w", ErrDomain)
+	}
 	d := float64(m.d)
 	frob := m.Frobenius()
 	lost := up(math.Sqrt(d)*(m.g+frob*0.51/Unit), 8)
