@@ -55,7 +55,7 @@ func TestBatchGathers(t *testing.T) {
 			}
 			one := s.exact(testTheta, want)
 			copy(s.theta, testTheta)
-			s.workers.sum(s.sum, s.design, s.theta, s.factor, s.batch.units, s.batch.times, false)
+			s.workers.sum(s.sum, s.theta, s.factor, s.batch.units, s.batch.times, false)
 			s.m.Apply(s.image, s.sum)
 			if !slices.Equal(s.image, one) {
 				t.Fatalf("q = %g: other bits", q)
@@ -249,7 +249,7 @@ func BenchmarkBatchStep(b *testing.B) {
 					units = append(units, u)
 				}
 			}
-			s.workers.sum(s.sum, g, s.theta, s.factor, units, ones, false)
+			s.workers.sum(s.sum, s.theta, s.factor, units, ones, false)
 			s.m.Apply(s.image, s.sum)
 		})
 	}

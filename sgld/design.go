@@ -4,9 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"runtime"
-	"sync"
-	"sync/atomic"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -15,18 +12,28 @@ import (
 	"github.com/privsgld/privsgld/privacy"
 )
 
-// design is the encoded table as the kernel reads it: equal units once, with
-// their multiplicity, categories as the index of their coefficient. An
-// indicator row is never formed. Everything in it is private, its size too.
+// lanes is the number of units in a block. Within a block the layout is by
+// column, so that neighbouring values belong to different units, and vector
+// instructions work on several units at once without ever adding across.
+const lanes = 16
+
+// design is the encoded table as the kernels read it: equal units once, with
+// their multiplicity, categories as joint codes. An indicator row is never
+// formed. Units stand in blocks of sixteen; the last block is filled up with
+// units of multiplicity zero. Everything in it is private, its size too.
 type design struct {
-	d       int       // coefficients
-	numbers []int     // coefficient of each number
-	cats    int       // categories and booleans
-	x       []float64 // distinct × numbers
-	index   []int32   // distinct × cats: coefficient, or d for the reference level
-	y       []uint8
-	count   []int64  // multiplicity of each distinct unit
-	unit    []uint32 // distinct unit of every row, the rows of one unit together, for batches
+	d       int   // coefficients
+	numbers []int // coefficient of each number
+	cats    int   // categories and booleans
+	joints  []joint
+	entries int // of all joint codes together
+
+	x      []float64 // blocks × numbers × lanes, in [−1, 1]
+	code   []uint16  // blocks × joints × lanes, below entries
+	y      []uint8   // of each distinct unit
+	count  []int64   // multiplicity of each distinct unit, below 2³¹
+	weight []int64   // blocks × lanes: the same, negative for y = 1, zero in the filling
+	unit   []uint32  // distinct unit of every row, the rows of one unit together, for batches
 }
 
 // String keeps the rows out of any message.
@@ -38,16 +45,25 @@ func (*design) GoString() string { return "sgld.design" }
 // errTooManyUnits cannot be reached through datasets, which takes fewer rows.
 var errTooManyUnits = errors.New("the table cannot be used")
 
-// newDesign reads the encoded record batches of a table.
+// newDesign reads the encoded record batches of a table. Whatever they hold,
+// the design is in its domain: a number that is none counts as 0 and others as
+// the nearer end of [−1, 1], a code that names no level as the reference. The
+// kernels rely on it.
 func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 	g := &design{d: len(enc.Coefficients)}
+	var categories []category
 	for _, f := range enc.Features {
-		if f.Kind == datasets.Number {
+		switch f.Kind {
+		case datasets.Number:
 			g.numbers = append(g.numbers, f.Offset)
-		} else {
-			g.cats++
+		case datasets.Boolean:
+			categories = append(categories, category{levels: 2, offset: f.Offset})
+		default:
+			categories = append(categories, category{levels: f.Width + 1, reference: f.Reference, offset: f.Offset})
 		}
 	}
+	g.cats = len(categories)
+	g.joints, g.entries = joinCategories(categories, g.d)
 	// Memory for the rows themselves is claimed before the first is looked at.
 	var rows int64
 	for _, rec := range records {
@@ -56,33 +72,35 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 	if rows >= privacy.MaxUnits {
 		return nil, errTooManyUnits
 	}
-	g.x = make([]float64, 0, rows*int64(len(g.numbers)))
-	g.index = make([]int32, 0, rows*int64(g.cats))
-	g.y = make([]uint8, 0, rows)
+	nn, nj := len(g.numbers), len(g.joints)
+	room := (rows + lanes - 1) / lanes * lanes
+	g.x = make([]float64, room*int64(nn))
+	g.code = make([]uint16, room*int64(nj))
+	g.weight = make([]int64, room)
 	g.count = make([]int64, 0, rows)
+	g.y = make([]uint8, 0, rows)
 	g.unit = make([]uint32, 0, rows)
 	seen := make(map[string]uint32, rows)
-	key := make([]byte, 8*len(g.numbers)+4*g.cats+1)
-	xs := make([]float64, len(g.numbers))
-	is := make([]int32, g.cats)
+	key := make([]byte, 8*nn+2*nj+1)
+	xs := make([]float64, nn)
+	codes := make([]uint16, nj)
 	for _, rec := range records {
 		y := rec.Column(len(enc.Features)).(*array.Uint8)
 		for row := range int(rec.NumRows()) {
-			g.encodeRow(rec, enc, row, xs, is)
+			g.encodeRow(rec, enc, categories, row, xs, codes)
 			for i, v := range xs {
 				binary.LittleEndian.PutUint64(key[8*i:], math.Float64bits(v))
 			}
-			for i, v := range is {
-				binary.LittleEndian.PutUint32(key[8*len(xs)+4*i:], uint32(v))
+			for i, v := range codes {
+				binary.LittleEndian.PutUint16(key[8*nn+2*i:], v)
 			}
-			key[len(key)-1] = y.Value(row)
+			key[len(key)-1] = y.Value(row) & 1
 			u, ok := seen[string(key)]
 			if !ok {
 				u = uint32(len(g.y))
 				seen[string(key)] = u
-				g.x = append(g.x, xs...)
-				g.index = append(g.index, is...)
-				g.y = append(g.y, y.Value(row))
+				g.put(int(u), xs, codes)
+				g.y = append(g.y, y.Value(row)&1)
 				g.count = append(g.count, 0)
 			}
 			g.count[u]++
@@ -94,37 +112,64 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 			g.unit = append(g.unit, uint32(u))
 		}
 	}
+	blocks := (len(g.y) + lanes - 1) / lanes
+	g.x, g.code = g.x[:blocks*lanes*nn], g.code[:blocks*lanes*nj]
+	g.weight = g.weight[:blocks*lanes]
+	for u, m := range g.count {
+		g.weight[u] = g.signed(u, m)
+	}
+	// The filling names an entry of each joint code, as every unit does.
+	for u := len(g.y); u < blocks*lanes; u++ {
+		for i, j := range g.joints {
+			codes[i] = uint16(j.first)
+		}
+		clear(xs)
+		g.put(u, xs, codes)
+	}
 	return g, nil
 }
 
-func (g *design) encodeRow(rec arrow.Record, enc datasets.Encoding, row int, xs []float64, is []int32) {
-	n, c := 0, 0
-	for j, f := range enc.Features {
-		switch f.Kind {
-		case datasets.Number:
-			xs[n] = rec.Column(j).(*array.Float64).Value(row)
-			n++
-		case datasets.Boolean:
-			is[c] = levelCoefficient(int(rec.Column(j).(*array.Uint16).Value(row)), 0, f.Offset, g.d)
-			c++
-		default:
-			is[c] = levelCoefficient(int(rec.Column(j).(*array.Uint16).Value(row)), f.Reference, f.Offset, g.d)
-			c++
-		}
+// signed returns the weight of unit u counted m times: −m for y = 1.
+func (g *design) signed(u int, m int64) int64 { return m * (1 - 2*int64(g.y[u])) }
+
+// put stores the values of unit u.
+func (g *design) put(u int, xs []float64, codes []uint16) {
+	block, lane := u/lanes, u%lanes
+	for i, v := range xs {
+		g.x[(block*len(xs)+i)*lanes+lane] = v
+	}
+	for i, v := range codes {
+		g.code[(block*len(codes)+i)*lanes+lane] = v
 	}
 }
 
-// levelCoefficient is treatment coding: the coefficient of a level, in declared
-// order with the reference level left out, or d for the reference level itself.
-func levelCoefficient(code, reference, offset, d int) int32 {
-	switch {
-	case code == reference:
-		return int32(d)
-	case code < reference:
-		return int32(offset + code)
-	default:
-		return int32(offset + code - 1)
+func (g *design) encodeRow(rec arrow.Record, enc datasets.Encoding, categories []category, row int, xs []float64, codes []uint16) {
+	for i, j := range g.joints {
+		codes[i] = uint16(j.first)
 	}
+	n, c := 0, 0
+	for j, f := range enc.Features {
+		if f.Kind == datasets.Number {
+			xs[n] = inRange(rec.Column(j).(*array.Float64).Value(row))
+			n++
+			continue
+		}
+		k := &categories[c]
+		level := int(rec.Column(j).(*array.Uint16).Value(row))
+		if level >= k.levels {
+			level = k.reference
+		}
+		codes[k.joint] += uint16(level * k.stride)
+		c++
+	}
+}
+
+// inRange returns v, or the nearer end of [−1, 1], or 0 for NaN.
+func inRange(v float64) float64 {
+	if math.IsNaN(v) {
+		return 0
+	}
+	return max(-1, min(v, 1))
 }
 
 // dense writes the encoded row u of length d to dst: for norms and the Gram
@@ -132,21 +177,26 @@ func levelCoefficient(code, reference, offset, d int) int32 {
 func (g *design) dense(dst []float64, u int) {
 	clear(dst)
 	dst[0] = 1
-	for j, o := range g.numbers {
-		dst[o] = g.x[u*len(g.numbers)+j]
+	block, lane := u/lanes, u%lanes
+	for i, o := range g.numbers {
+		dst[o] = g.x[(block*len(g.numbers)+i)*lanes+lane]
 	}
-	for _, o := range g.index[u*g.cats : (u+1)*g.cats] {
-		if int(o) < g.d {
-			dst[o] = 1
+	for i, j := range g.joints {
+		entry := int(g.code[(block*len(g.joints)+i)*lanes+lane]) - j.first
+		for _, m := range j.members {
+			if o := int(m.coef[entry/m.stride%len(m.coef)]); o < g.d {
+				dst[o] = 1
+			}
 		}
 	}
 }
 
-// factors returns the clip factor of every distinct unit under m.
+// factors returns for every unit of every block the clip factor under m, zero in
+// the filling.
 func (g *design) factors(clip privacy.Clip, m *privacy.Map) []float64 {
-	out := make([]float64, len(g.y))
+	out := make([]float64, len(g.weight))
 	row := make([]float64, g.d)
-	for u := range out {
+	for u := range g.y {
 		g.dense(row, u)
 		var norm2 float64
 		for j := range g.d {
@@ -159,100 +209,4 @@ func (g *design) factors(clip privacy.Clip, m *privacy.Map) []float64 {
 		out[u] = clip.Factor(math.Sqrt(norm2))
 	}
 	return out
-}
-
-// gradient adds the clipped, lattice-rounded gradients of the units lo … hi−1
-// to sum (length d+1: the last slot gathers the reference levels and is
-// dropped). theta has length d+1 with a zero at the end. In full, lo and hi count
-// distinct units, each taken with its multiplicity; otherwise they count those
-// listed in units, units[i] taken times[i] times.
-func (g *design) gradient(sum []int64, theta, factor []float64, units []uint32, times []int64, full bool, lo, hi int) {
-	nn, nc := len(g.numbers), g.cats
-	for i := lo; i < hi; i++ {
-		u := i
-		var m int64
-		if full {
-			m = g.count[u]
-		} else {
-			u, m = int(units[i]), times[i]
-		}
-		xs := g.x[u*nn : u*nn+nn]
-		is := g.index[u*nc : u*nc+nc]
-		dot := theta[0]
-		for j, v := range xs {
-			dot += float64(v * theta[g.numbers[j]])
-		}
-		for _, o := range is {
-			dot += theta[o]
-		}
-		// NaN passes min and max, and rounds to zero: a gradient that is not
-		// finite counts as zero.
-		f := factor[u]
-		c := max(-f, min(f, logisticResidual(dot, g.y[u])))
-		v := privacy.Round(c) * m
-		sum[0] += v
-		for _, o := range is {
-			sum[o] += v
-		}
-		for j, x := range xs {
-			sum[g.numbers[j]] += privacy.Round(float64(c*x)) * m
-		}
-	}
-}
-
-// workers splits the units of a step over goroutines with sums of their own.
-// Sums of integers do not depend on the split.
-type workers struct {
-	sums [][]int64
-}
-
-// minChunk is the least number of units worth a goroutine of its own.
-const minChunk = 512
-
-func newWorkers(d int) *workers {
-	w := &workers{}
-	for range runtime.GOMAXPROCS(0) {
-		w.sums = append(w.sums, make([]int64, d+8)) // slack between two workers' sums
-	}
-	return w
-}
-
-// sum adds up all contributions of a step into dst (length d), those of gradient.
-func (w *workers) sum(dst []int64, g *design, theta, factor []float64, units []uint32, times []int64, full bool) {
-	n := len(units)
-	if full {
-		n = len(g.y)
-	}
-	parts := min(len(w.sums), n/minChunk+1)
-	run := func(k int) {
-		s := w.sums[k][:g.d+1]
-		clear(s)
-		g.gradient(s, theta, factor, units, times, full, n*k/parts, n*(k+1)/parts)
-	}
-	var wg sync.WaitGroup
-	var failed atomic.Bool
-	for k := 1; k < parts; k++ {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			// A panic's text could hold data, and none escapes a goroutine quietly.
-			defer func() {
-				if recover() != nil {
-					failed.Store(true)
-				}
-			}()
-			run(k)
-		}()
-	}
-	run(0)
-	wg.Wait()
-	if failed.Load() {
-		panic("sgld: a worker failed")
-	}
-	clear(dst)
-	for k := range parts {
-		for i := range dst {
-			dst[i] += w.sums[k][i]
-		}
-	}
 }

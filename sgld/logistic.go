@@ -1,9 +1,6 @@
 package sgld
 
-import (
-	"math"
-	"math/big"
-)
+import "math"
 
 // Logistic regression: y ∈ {0, 1}, ℓ(u; y) = log(1 + e^u) − y·u with u = xᵀθ.
 // The gradient is r·x with residual r = σ(u) − y in [−1, 1], and the curvature
@@ -12,66 +9,87 @@ import (
 // logisticCurvature bounds ℓ″.
 const logisticCurvature = 0.25
 
-// logisticResidual returns σ(u) − y; for y = 1 it is evaluated as −σ(−u), which
-// keeps its relative accuracy where the fit is good.
-func logisticResidual(u float64, y uint8) float64 {
-	sign := 1 - 2*float64(y)
-	return sign * sigmoid(sign*u)
+// The functions below are evaluated by several kernels, which must agree on
+// every bit. So they use no library exponential, no fused multiply-add and no
+// table; every product that is added to something is rounded by a conversion,
+// and each operation is one that all machines round alike. No branch depends on
+// a value: such a branch is as good as random in a table. Of two floats that are
+// not negative the bits are in the same order, and those of NaN come last, which
+// is how minima are taken.
+
+const signBit = 1 << 63
+
+// clippedResidual returns |σ(u) − y| clipped to f ≥ 0, for y = 0 and, of −u, for
+// y = 1: σ(u) − 1 = −σ(−u), which keeps its relative accuracy where the fit is
+// good. The result lies in [0, min(f, 1)] whatever u is; NaN gives zero: a
+// gradient that is not finite counts as zero.
+func clippedResidual(u, f float64) float64 {
+	c := min(math.Float64bits(sigmoid(u)), math.Float64bits(f))
+	return math.Float64frombits(c & ordered(u))
 }
 
-// sigmoid returns 1/(1+e^−u) to about one unit in the last place. It uses no
-// library exponential and names every rounding, so that all machines agree on
-// every bit; it has no branch on the sign, which in a table is as good as
-// random. NaN gives NaN.
+// ordered has all bits set unless v is NaN.
+func ordered(v float64) uint64 {
+	const infinity = 0x7ff << 52
+	magnitude := int64(math.Float64bits(v) &^ signBit)
+	return ^uint64((infinity - magnitude) >> 63)
+}
+
+// sigmoid returns 1/(1+e^−u) with a relative error below 2·10⁻¹², hundreds of
+// times finer than the lattice onto which contributions are rounded. It
+// saturates where |u| exceeds 708: at 1 above, at e^−708 below. The result is a
+// number in [0, 1] whatever u is.
 func sigmoid(u float64) float64 {
-	e := expNegative(math.Abs(u))
+	bits := math.Float64bits(u)
+	e := expNegative(math.Float64frombits(bits &^ signBit))
 	// σ(u) = num/(1 + e) with num = 1 for u ≥ 0 and e for u < 0.
-	negative := uint64(int64(math.Float64bits(u)) >> 63)
+	negative := uint64(int64(bits) >> 63)
 	num := math.Float64frombits(math.Float64bits(e)&negative | math.Float64bits(1)&^negative)
 	return num / (1 + e)
 }
 
-// expSteps is the number of table steps in a factor of two.
-const expSteps = 64
+// expMost is the largest argument of expNegative that counts: e^−708 is the
+// least power of e with a whole exponent that is a normal number.
+const (
+	expMost     = 708
+	expMostBits = 0x4086200000000000
+)
 
-// expTable holds 2^(−j/64), correctly rounded.
-var expTable = func() (t [expSteps]float64) {
-	root := big.NewFloat(0.5).SetPrec(200)
-	for range 6 {
-		root.Sqrt(root) // ends at 2^(−1/64)
-	}
-	v := big.NewFloat(1).SetPrec(200)
-	for j := range t {
-		t[j], _ = v.Float64()
-		v.Mul(v, root)
-	}
-	return t
-}()
+// Constants of expNegative. Those of the polynomial are its minimax solution
+// for the relative error, by the exchange algorithm of Remez.
+const (
+	log2e = 0x1.71547652b82fep+0
+	log2  = 0x1.62e42fefa39efp-1
+	magic = 3 << 51 // adding it rounds to an integer, which is then in the low bits
 
-// expNegative returns e^−t for t ≥ 0: e^−t = 2^−k · 2^(−j/64) · e^r with
-// |r| ≤ log(2)/128, and e^r by its Taylor polynomial of degree 5, whose
-// remainder is below 4·10⁻¹⁷. Results below the least normal number are flushed
-// to zero.
+	exp2 = 0x1.000000005ddb2p-1
+	exp3 = 0x1.5555557dccf06p-3
+	exp4 = 0x1.5555541e8130cp-5
+	exp5 = 0x1.1110a26ac657ap-7
+	exp6 = 0x1.6c18d2f963f7ap-10
+	exp7 = 0x1.a1854d4f619b9p-13
+	exp8 = 0x1.9e894b6ec4812p-16
+)
+
+// expNegative returns e^−t for t ≥ 0, and e^−708 for larger t and NaN:
+// e^−t = 2^−n · e^r with |r| ≤ log(2)/2, where
+//
+//	e^r ≈ 1 + r + r²·q(r)
+//
+// with a relative error below 1.2·10⁻¹². That of r adds up to 709·2⁻⁵² where t
+// is largest, and less than 10⁻¹⁴ where e^−t matters beside 1.
 func expNegative(t float64) float64 {
-	const (
-		perStep = 92.332482616893656877     // 64/log 2
-		stepHi  = 0x1.62e42fee00000p-1 / 64 // log(2)/64; low bits zero, so n·stepHi is exact for n < 2²⁰
-		stepLo  = 1.90821492927058770002e-10 / 64
-	)
-	if !(t < 708) {
-		if math.IsNaN(t) {
-			return t
-		}
-		return 0
-	}
-	n := int64(float64(t*perStep) + 0.5)
-	f := float64(n)
-	r := float64(float64(f*stepHi)-t) + float64(f*stepLo)
+	t = math.Float64frombits(min(math.Float64bits(t), expMostBits))
+	shifted := float64(t*log2e) + magic
+	r := float64((shifted-magic)*log2) - t
 	r2 := float64(r * r)
-	low := 0.5 + float64(r*(1.0/6))
-	high := 1.0/24 + float64(r*(1.0/120))
-	p := r + float64(r2*(low+float64(r2*high)))
-	s := expTable[n&(expSteps-1)]
-	e := s + float64(s*p)
-	return e * math.Float64frombits(uint64(1023-n>>6)<<52)
+	even := exp6 + float64(r2*exp8)
+	odd := exp5 + float64(r2*exp7)
+	even = exp4 + float64(r2*even)
+	odd = exp3 + float64(r2*odd)
+	q := float64(exp2+float64(r2*even)) + float64(r*odd)
+	p := 1 + float64(r+float64(r2*q))
+	// The low bits of shifted are n ≤ 1021, and p is at least 0.7: its exponent
+	// lowered by n is still that of a normal number.
+	return math.Float64frombits(math.Float64bits(p) - math.Float64bits(shifted)<<52)
 }

@@ -40,7 +40,7 @@ func newNoisySum(g *design, adj accountant.Adjacency, m *privacy.Map, clipNorm, 
 	}
 	s := &noisySum{
 		design: g, adjacency: adj, m: m, clip: clip, factor: g.factors(clip, m), rate: rate, coin: coin, bits: bits,
-		workers: newWorkers(g.d),
+		workers: newWorkers(g),
 		noiseOf: map[float64]privacy.Gaussian{}, ran: map[float64]int64{},
 		noise: make([]int64, g.d), sum: make([]int64, g.d), image: make([]int64, g.d), theta: make([]float64, g.d+1),
 	}
@@ -69,7 +69,7 @@ func (s *noisySum) draw(dst, theta []float64, z float64) error {
 	if !full {
 		s.batch.draw(s.coin, s.design.unit, s.bits)
 	}
-	s.workers.sum(s.sum, s.design, s.theta, s.factor, s.batch.units, s.batch.times, full)
+	s.workers.sum(s.sum, s.theta, s.factor, s.batch.units, s.batch.times, full)
 	s.m.Apply(s.image, s.sum)
 	spacing := s.m.Spacing()
 	for j := range dst {
