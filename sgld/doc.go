@@ -19,6 +19,17 @@
 //
 //	T = η·(z·C/q)²/2            (Welling and Teh 2011), hence z = q·√(2T/η)/C
 //
+// # The sum
+//
+// A row of the encoded table enters as integers: its gradient, clipped to norm C
+// with all rounding counted ([privacy.Clip]), is rounded onto a lattice of 2³⁰
+// steps in 1, and int64 holds any sum of fewer than 2³¹ rows. So the sum is the
+// same whatever the order, the number of workers, the split of the work and the
+// kernel; rows that are equal when encoded are stored once, with a multiplicity.
+// On amd64 with AVX2 the kernel is assembly, written by internal/kernelgen and
+// chosen at run time; its plain twin in Go, which other machines and the build
+// tag purego use, gives the same bits.
+//
 // # Planning
 //
 // [NewPlan] chooses metric, clipping norm, rate, steps, step size and noise
@@ -28,6 +39,7 @@
 //
 // # Where to begin
 //
-// plan.go says what will run, noisysum.go what touches rows, step.go one
+// plan.go says what will run, noisysum.go what touches rows (by design.go, the
+// table, workers.go, the split, and kernel.go, the arithmetic), step.go one
 // update, chain.go the loop, precondition.go the metrics.
 package sgld

@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package sgld
 
 // useAVX2 is false: this build has the portable kernel only.
