@@ -1,25 +1,15 @@
 package sgld
 
 import (
-	"context"
 	"math"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/apache/arrow/go/v15/parquet/file"
-	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/stat/distuv"
 
 	"github.com/privsgld/privsgld/accountant"
-	"github.com/privsgld/privsgld/datasets"
 	"github.com/privsgld/privsgld/privacy"
 )
 
@@ -132,78 +122,13 @@ func TestBatchStepAllocatesNothing(t *testing.T) {
 	}
 }
 
-// fertility reads the census table of testdata: an intercept, age and weeks
-// worked, five columns of two levels.
-func fertility(tb testing.TB) ([]arrow.Record, datasets.Encoding) {
-	tb.Helper()
-	f, err := file.OpenParquetFile(filepath.Join("..", "testdata", "fertility.parquet"), false)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer f.Close()
-	r, err := pqarrow.NewFileReader(f, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	table, err := r.ReadTable(context.Background())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	text := map[string][]string{}
-	for i := range int(table.NumCols()) {
-		name := table.Schema().Field(i).Name
-		for _, c := range table.Column(i).Data().Chunks() {
-			for k := range c.Len() {
-				text[name] = append(text[name], c.ValueStr(k))
-			}
-		}
-	}
-	enc := datasets.Encoding{Coefficients: []string{"intercept"}, Target: "morekids", Positive: "yes"}
-	var fields []arrow.Field
-	var columns []arrow.Array
-	add := func(name string, kind datasets.Kind, column arrow.Array) {
-		enc.Features = append(enc.Features, datasets.Feature{Column: name, Kind: kind, Offset: len(enc.Coefficients), Width: 1})
-		enc.Coefficients = append(enc.Coefficients, name)
-		fields = append(fields, arrow.Field{Name: name, Type: column.DataType()})
-		columns = append(columns, column)
-	}
-	for name, bounds := range map[string][2]float64{"age": {21, 35}, "work": {0, 52}} {
-		b := array.NewFloat64Builder(memory.DefaultAllocator)
-		for _, s := range text[name] {
-			v, err := strconv.ParseFloat(s, 64)
-			if err != nil {
-				tb.Fatal(err)
-			}
-			b.Append(2*(v-bounds[0])/(bounds[1]-bounds[0]) - 1)
-		}
-		add(name, datasets.Number, b.NewArray())
-	}
-	for name, one := range map[string]string{"gender1": "female", "gender2": "female", "afam": "yes", "hispanic": "yes", "other": "yes"} {
-		b := array.NewUint16Builder(memory.DefaultAllocator)
-		for _, s := range text[name] {
-			if s == one {
-				b.Append(1)
-			} else {
-				b.Append(0)
-			}
-		}
-		add(name, datasets.Boolean, b.NewArray())
-	}
-	y := array.NewUint8Builder(memory.DefaultAllocator)
-	for _, s := range text[enc.Target] {
-		y.Append(uint8(strings.Count(s, enc.Positive)))
-	}
-	fields = append(fields, arrow.Field{Name: enc.Target, Type: arrow.PrimitiveTypes.Uint8})
-	rec := array.NewRecord(arrow.NewSchema(fields, nil), append(columns, y.NewArray()), int64(len(text[enc.Target])))
-	return []arrow.Record{rec}, enc
-}
-
 // BenchmarkBatchStep is a step at q = 0.1 on fertility (254,654 rows, 14,289
 // distinct), in turn with its plain twin: one word a row decides whether it
 // joins, and each row that does is summed by itself. Medians.
 func BenchmarkBatchStep(b *testing.B) {
 	const q, c = 0.1, 1.4
-	g, err := newDesign(fertility(b))
+	table := fertilityTable(b)
+	g, err := newDesign(table.records, table.enc)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -253,7 +178,6 @@ func BenchmarkBatchStep(b *testing.B) {
 			s.m.Apply(s.image, s.sum)
 		})
 	}
-	median := func(v []float64) float64 { slices.Sort(v); return v[len(v)/2] }
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(median(draws)/median(rows), "ns/row-drawn")
 	b.ReportMetric(median(steps)/1e3, "µs/step")
