@@ -35,10 +35,15 @@ type Clip struct {
 }
 
 // NewClip returns the clip to norm c for contributions mapped by m. Domain:
-// 2⁻⁵⁰⁰ ≤ c ≤ 2⁵⁰⁰, and rounding takes at most a thousandth of c; else ErrDomain.
+// 2⁻⁵⁰⁰ ≤ c ≤ 2⁵⁰⁰, c is less than 2³¹ steps of the lattice of m, and rounding
+// takes at most a thousandth of c; else ErrDomain. So the image of a sum of
+// [MaxUnits] units is below 2⁶² steps: no integer overflows.
 func NewClip(c float64, m *Map) (Clip, error) {
 	if !(c >= 0x1p-500 && c <= 0x1p500) {
 		return Clip{}, fmt.Errorf("clipping norm must lie between 1e-150 and 1e150: %w", ErrDomain)
+	}
+	if !(c/(1<<(spacingLog+1)) < m.g) {
+		return Clip{}, fmt.Errorf("clipping norm is too large for its lattice: %w", ErrDomain)
 	}
 	d := float64(m.d)
 	frob := m.Frobenius()
@@ -56,7 +61,9 @@ func (k Clip) Norm() float64 { return k.c }
 
 // Factor returns the largest |c| that a unit may have whose image ‖M x‖ was
 // computed in float64 as norm: above 0 and at most 1. A norm that is not finite
-// and positive gets 0: such a unit contributes nothing.
+// and positive gets 0: such a unit contributes nothing. A finite coordinate
+// beyond [−1, 1] is not covered: [Round] cuts it, the others may no longer make up
+// for it, and the image can exceed C.
 func (k Clip) Factor(norm float64) float64 {
 	n := up(norm, k.d+8) + k.slack
 	if !(n > 0) || math.IsInf(n, 1) {

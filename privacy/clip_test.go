@@ -18,6 +18,16 @@ func TestClipDomain(t *testing.T) {
 			t.Errorf("c = %g: %v", c, err)
 		}
 	}
+	m, err := NewMap([]float64{1}, 1, 0x1p-30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewClip(2, m); !errors.Is(err, ErrDomain) {
+		t.Errorf("2³¹ steps of the lattice: %v", err)
+	}
+	if _, err := NewClip(math.Nextafter(2, 0), m); err != nil {
+		t.Errorf("less than 2³¹ steps of the lattice: %v", err)
+	}
 	for _, c := range []float64{0x1p-500, 1, 0x1p500} {
 		m, err := NewMap([]float64{c}, 1, c*0x1p-30)
 		if err != nil {
