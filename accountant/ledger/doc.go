@@ -26,9 +26,11 @@
 //     one before are closed: they count as spent and can no longer settle.
 //   - Verify recomputes all of it from the entries.
 //
-// It does not notice that the whole ledger was replaced by an earlier copy of
-// itself: that takes a checkpoint kept elsewhere. Nor does it stop somebody who
-// holds the job key and can write the file.
+// The newest checkpoint is remembered in the state folder, as anchors/HASH: an
+// earlier copy of the ledger, or one that went another way from there, does not
+// open. Where that file was set back too, only a checkpoint kept elsewhere shows it,
+// one in a report among them (Verify with a Witness). Nor does the ledger stop
+// somebody who holds the job key and can write the file.
 //
 // # Bytes of an entry
 //
@@ -78,6 +80,18 @@
 //	privsgld-ledger+HASH+KEY
 //
 // is the ledger's name. The key lies in the state folder as keys/HASH.key.
+//
+// # Export
+//
+// JSON Lines. The first line is {schema, id, entries, checkpoint}: the schema
+// privsgld/ledger-export/v1, the ledger's name with its public key, the number of
+// lines that follow, and the signed note over them. Each other line is an entry, its
+// bytes without the line's end a leaf of the tree. In a checkpoint's signature line,
+// "— NAME BASE64", the decoded bytes are four of the key's hash and then ed25519's over
+// the text up to and with the line's end before the blank line; in the name's last
+// part, a byte 1 and then the public key. What a data set has spent in a period is the
+// sum over its runs of the settled event, of the reserved one where nothing is settled,
+// and of nothing for a void one.
 //
 // # The file
 //

@@ -103,10 +103,14 @@ type wireEvent struct {
 	Type             accountant.EventType `json:"type"`
 	Adjacency        accountant.Adjacency `json:"adjacency,omitempty"`
 	SamplingRate     float64              `json:"sampling_rate,omitempty"`
+	SampleSize       int64                `json:"sample_size,omitempty"`
+	SourceSize       int64                `json:"source_size,omitempty"`
 	NoiseMultiplier  float64              `json:"noise_multiplier,omitempty"`
 	NoiseMultipliers []float64            `json:"noise_multipliers,omitempty"`
+	Sensitivity      int64                `json:"sensitivity,omitempty"`
 	Epsilon          *string              `json:"epsilon,omitempty"`
 	Delta            *string              `json:"delta,omitempty"`
+	Rho              *string              `json:"rho,omitempty"`
 	Count            int64                `json:"count,omitempty"`
 	Events           []wireEvent          `json:"events,omitempty"`
 }
@@ -211,8 +215,9 @@ func (w wireCost) spent() (s accountant.Spent, err error) {
 }
 
 func eventToWire(e accountant.Event) wireEvent {
-	w := wireEvent{Type: e.Type, Adjacency: e.Adjacency, SamplingRate: e.SamplingRate, NoiseMultiplier: e.NoiseMultiplier,
-		NoiseMultipliers: e.NoiseMultipliers, Epsilon: textOf(e.Epsilon), Delta: textOf(e.Delta), Count: e.Count}
+	w := wireEvent{Type: e.Type, Adjacency: e.Adjacency, SamplingRate: e.SamplingRate, SampleSize: e.SampleSize, SourceSize: e.SourceSize,
+		NoiseMultiplier: e.NoiseMultiplier, NoiseMultipliers: e.NoiseMultipliers, Sensitivity: e.Sensitivity,
+		Epsilon: textOf(e.Epsilon), Delta: textOf(e.Delta), Rho: textOf(e.Rho), Count: e.Count}
 	for _, c := range e.Events {
 		w.Events = append(w.Events, eventToWire(c))
 	}
@@ -220,12 +225,15 @@ func eventToWire(e accountant.Event) wireEvent {
 }
 
 func (w wireEvent) event() (e accountant.Event, err error) {
-	e = accountant.Event{Type: w.Type, Adjacency: w.Adjacency, SamplingRate: w.SamplingRate, NoiseMultiplier: w.NoiseMultiplier,
-		NoiseMultipliers: w.NoiseMultipliers, Count: w.Count}
+	e = accountant.Event{Type: w.Type, Adjacency: w.Adjacency, SamplingRate: w.SamplingRate, SampleSize: w.SampleSize, SourceSize: w.SourceSize,
+		NoiseMultiplier: w.NoiseMultiplier, NoiseMultipliers: w.NoiseMultipliers, Sensitivity: w.Sensitivity, Count: w.Count}
 	if e.Epsilon, err = amountOf(w.Epsilon); err != nil {
 		return e, err
 	}
 	if e.Delta, err = amountOf(w.Delta); err != nil {
+		return e, err
+	}
+	if e.Rho, err = amountOf(w.Rho); err != nil {
 		return e, err
 	}
 	for _, c := range w.Events {

@@ -55,6 +55,7 @@ type Ledger struct {
 	signer   note.Signer
 	verifier note.Verifier
 	created  bool
+	anchor   string // path of the file that remembers the newest checkpoint
 }
 
 // Open opens a ledger, and creates it, with a new job key, where there is
@@ -140,9 +141,25 @@ func (l *Ledger) identify(ctx context.Context, stateDir string) error {
 	if l.signer, l.verifier, err = loadKey(stateDir, l.id); err != nil {
 		return err
 	}
-	return l.store.View(ctx, func(t tx) error {
-		_, err := l.readHead(t)
+	if l.anchor, err = anchorPath(stateDir, l.id); err != nil {
 		return err
+	}
+	// The anchor first: another process may append between the two, and then
+	// moves the anchor after it.
+	anchor, err := l.readAnchor()
+	if err != nil {
+		return err
+	}
+	return l.store.View(ctx, func(t tx) error {
+		tree, err := l.readHead(t)
+		if err != nil || anchor == "" {
+			return err
+		}
+		seen, err := openCheckpoint(anchor, l.verifier)
+		if err != nil {
+			return err
+		}
+		return extends(t, tree, seen)
 	})
 }
 
@@ -193,6 +210,7 @@ func (l *Ledger) Checkpoint(ctx context.Context) (text string, err error) {
 // ErrUnavailable, ErrCorrupt; the context's, with nothing written.
 func (l *Ledger) Reserve(ctx context.Context, q Request) (*Reservation, error) {
 	var d *decision
+	var checkpoint string
 	err := l.store.Update(ctx, func(t tx) error {
 		tree, now, err := l.begin(t)
 		if err != nil {
@@ -208,7 +226,7 @@ func (l *Ledger) Reserve(ctx context.Context, q Request) (*Reservation, error) {
 		if err := overlay.writeTo(t); err != nil {
 			return err
 		}
-		_, err = l.appendEntries(t, tree, d.entries)
+		checkpoint, err = l.appendEntries(t, tree, d.entries)
 		return err
 	})
 	if d != nil && d.refused != "" {
@@ -218,6 +236,7 @@ func (l *Ledger) Reserve(ctx context.Context, q Request) (*Reservation, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.remember(checkpoint)
 	last := d.entries[len(d.entries)-1]
 	at, err := last.time()
 	if err != nil {
@@ -312,6 +331,7 @@ func (l *Ledger) end(ctx context.Context, r *Reservation, kind string, actual *a
 	if err != nil {
 		return nil, err
 	}
+	l.remember(out.Checkpoint)
 	if out.Budget, err = snap.budget(); err != nil {
 		return nil, err
 	}

@@ -21,9 +21,17 @@ const machineShare = 1e-9
 // Verify checks the whole ledger from its entries: that each is canonical and
 // in its place and time; every hash of the tree, and the root, signed by the
 // job key; that each charge costs what its event costs; that every decision
-// was the filters'; and that the state is what the entries add up to. The
-// error, ErrCorrupt, names the first thing that is not so and its entry.
-func (l *Ledger) Verify(ctx context.Context) (Verification, error) {
+// was the filters'; that the state is what the entries add up to; and that the
+// ledger still holds what each witness saw, the anchor among them. The error,
+// ErrCorrupt, names the first thing that is not so and its entry.
+func (l *Ledger) Verify(ctx context.Context, witnesses ...Witness) (Verification, error) {
+	anchor, err := l.readAnchor()
+	if err != nil {
+		return Verification{}, err
+	}
+	if anchor != "" {
+		witnesses = append(witnesses, Witness{Checkpoint: anchor})
+	}
 	var im image
 	if err := l.store.View(ctx, func(t tx) error { return im.read(t) }); err != nil {
 		return Verification{}, err
@@ -36,6 +44,11 @@ func (l *Ledger) Verify(ctx context.Context) (Verification, error) {
 	}
 	if err == nil {
 		err = im.replay()
+	}
+	for _, w := range witnesses {
+		if err == nil {
+			err = im.checkWitness(l.verifier, w)
+		}
 	}
 	v.OK = err == nil
 	return v, err

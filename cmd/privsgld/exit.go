@@ -60,6 +60,7 @@ func classify(err error) failure {
 		bad      *datasets.BadData
 		noRule   *unsupportedError
 		output   *outputError
+		forged   *job.ForgedReport
 	)
 	switch {
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
@@ -92,6 +93,8 @@ func classify(err error) failure {
 		return failure{exit: exitPolicy, code: "policy_violation", message: err.Error()}
 	case errors.As(err, &bad):
 		return failure{exit: exitData, code: "bad_data", message: bad.Message}
+	case errors.As(err, &forged):
+		return failure{exit: exitLedger, code: "ledger_corrupt", message: forged.Message}
 	case errors.Is(err, ledger.ErrCorrupt):
 		return failure{exit: exitLedger, code: "ledger_corrupt", message: err.Error()}
 	case errors.Is(err, ledger.ErrUnavailable):

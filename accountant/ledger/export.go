@@ -1,0 +1,101 @@
+package ledger
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// ExportSchema names the first line of an export and its version.
+const ExportSchema = "privsgld/ledger-export/v1"
+
+// exportHead is the first line of an export.
+type exportHead struct {
+	Schema     string `json:"schema"`
+	ID         string `json:"id"`         // the job key's verifier
+	Entries    int64  `json:"entries"`    // lines that follow
+	Checkpoint string `json:"checkpoint"` // signed note over all of them
+}
+
+// Export writes the ledger as JSON Lines: a head, then every entry, byte for byte
+// as it was hashed (see the package comment). Whoever has the file can build the
+// tree, check the signature and account every charge again, with no other key
+// than the public one in the head. The error is w's, ErrUnavailable, ErrCorrupt
+// where the tree or the signature is not that of the entries, or the context's.
+func (l *Ledger) Export(ctx context.Context, w io.Writer) error {
+	im, head, err := l.whole(ctx)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	first, err := json.Marshal(head)
+	if err != nil {
+		return fmt.Errorf("%w: the head of an export cannot be written", ErrUsage)
+	}
+	for _, line := range append([][]byte{first}, im.bodies...) {
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+		if err := out.WriteByte('\n'); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// whole reads everything and checks tree and signature.
+func (l *Ledger) whole(ctx context.Context) (*image, exportHead, error) {
+	im := &image{}
+	if err := l.store.View(ctx, im.read); err != nil {
+		return nil, exportHead{}, err
+	}
+	root, err := im.checkTree()
+	if err == nil {
+		err = im.checkHead(l, root)
+	}
+	return im, exportHead{ExportSchema, l.id, int64(len(im.bodies)), im.state[checkpointKey]}, err
+}
+
+// A Record is an entry for people to read.
+type Record struct {
+	Number  int64  `json:"number"`
+	Time    string `json:"time"` // UTC
+	Kind    string `json:"kind"` // register, reserve, settle, void or close
+	Dataset string `json:"dataset"`
+	Period  string `json:"period"`
+	Run     string `json:"run,omitempty"`
+	Analyst string `json:"analyst,omitempty"` // reserve
+	Purpose string `json:"purpose,omitempty"` // reserve
+	Epsilon string `json:"epsilon,omitempty"` // reserve: what the job asked for; register: the budget
+	Delta   string `json:"delta,omitempty"`
+	What    string `json:"what,omitempty"` // kind of job, or name of a cap
+}
+
+// Records returns all entries, oldest first. Its errors are those of Export.
+func (l *Ledger) Records(ctx context.Context) ([]Record, error) {
+	im, _, err := l.whole(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Record, 0, len(im.bodies))
+	for n, body := range im.bodies {
+		e, err := decodeEntry(body)
+		if err != nil {
+			return nil, at(int64(n), err)
+		}
+		r := Record{Number: e.Number, Time: e.Time, Kind: e.Kind, Dataset: e.Dataset, Period: e.Period, Run: e.Run}
+		switch {
+		case e.Reservation != nil:
+			r.Analyst, r.Purpose, r.What = e.Reservation.Analyst, e.Reservation.Purpose, e.Reservation.Kind
+			r.Epsilon, r.Delta = e.Reservation.Epsilon, e.Reservation.Delta
+		case e.Registration != nil:
+			r.Epsilon, r.Delta = e.Registration.Terms.Epsilon, e.Registration.Terms.Delta
+		case e.Cap != nil:
+			r.What, r.Epsilon, r.Delta = e.Cap.Name, e.Cap.Terms.Epsilon, e.Cap.Terms.Delta
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
