@@ -111,10 +111,11 @@ const (
 	hottest        = 10.0
 	rowVisits      = 2.4e9 // row evaluations that a planned run aims to stay below
 	leastSteps     = 2000
-	unknownUnits   = 1e4 // assumed where the number of units is neither public nor bought
-	visitSeconds   = 2.2e-8
-	visitSecondsBy = 1.2e-9 // more for each feature
-	joinSeconds    = 1.5e-8 // to draw a unit that joins a batch at q < 1
+	unknownUnits   = 1e4    // assumed where the number of units is neither public nor bought
+	joinVisits     = 0.7    // visits that drawing a unit of a batch at q < 1 counts as
+	visitSeconds   = 2e-9   // with the vector kernel
+	visitSecondsBy = 5e-10  // more for each feature
+	joinSeconds    = 1.2e-8 // to draw a unit that joins a batch at q < 1
 	stepSeconds    = 1e-5   // a step's noise and update
 )
 
@@ -745,7 +746,7 @@ func (p *Plan) visits() float64 {
 	if p.Rate == 1 {
 		return p.Units
 	}
-	return p.Units * p.Rate * (1 + joinSeconds/visitSeconds)
+	return p.Units * p.Rate * (1 + joinVisits)
 }
 
 // Reserve returns the event to reserve before the run: what the plan will do,
