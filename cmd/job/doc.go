@@ -25,16 +25,18 @@
 //     applied in 128-bit integers and rounded once to the lattice gℤᵈ, which
 //     moves each of two neighbouring images by at most g/2 a coordinate. So the
 //     sums of neighbours under add-remove differ by at most C, under replace-one
-//     by at most 2C. Guarded by TestSumSameBits, TestMapIsExact. The Gram matrix
-//     is such a sum with C from gramNorm; a count has sensitivity 1.
+//     by at most 2C. Guarded by TestSumSameBits, TestMapIsExact, FuzzSum. The
+//     Gram matrix is such a sum with C from gramNorm; a count has sensitivity 1.
 //  3. Rounded noise. privacy.Gaussian returns the rounding to the lattice of a
 //     real N(0, (zC)²) variate, exactly. Sum and lattice point: the answer is the
 //     rounding of the real Gaussian mechanism's answer, post-processing of it.
 //     With q < 1 every row joins the batch by a coin of probability exactly q
 //     (privacy.Bernoulli), independent of the others and of the noise: the
 //     Poisson-subsampled Gaussian mechanism. Guarded by TestTableBound,
-//     TestStagesAgree, TestNoiseLaw; TestBernoulliExact. (A count goes through
-//     the Google library's Laplace mechanism: pure ε, as documented there.)
+//     TestStagesAgree, TestNoiseLaw; TestBernoulliExact, TestSettle,
+//     TestSamplerIsAccountedFor, and TestBatchMultiplicity for equal rows. (A
+//     count goes through the Google library's Laplace mechanism: pure ε, as
+//     documented there.)
 //  4. Event. The sampler returns events of what it ran, counted where the noise
 //     is drawn (noisySum.draw). Guarded by TestEventsAreWhatRan.
 //  5. Post-processing inside a run. Iterates, the metric and the clipping norm
