@@ -154,6 +154,9 @@ func FuzzEvents(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if testing.Short() {
+			t.Skip("pure functions: nothing for the race detector")
+		}
 		if len(data) > fuzzedBytes {
 			t.Skip()
 		}
@@ -188,6 +191,9 @@ func FuzzParameters(f *testing.F) {
 		add(kind, 1, math.Copysign(0, -1), math.Copysign(0, -1), math.Copysign(0, -1), math.Copysign(0, -1), 1, math.Copysign(0, -1), 0, 0)
 	}
 	f.Fuzz(func(t *testing.T, kind, relation uint8, qBits, zBits, deltaBits, epsBits, alphaBits, intervalBits uint64, count, sensitivity int64) {
+		if testing.Short() {
+			t.Skip("pure functions: nothing for the race detector")
+		}
 		q, z := math.Float64frombits(qBits), math.Float64frombits(zBits)
 		delta, eps := math.Float64frombits(deltaBits), math.Float64frombits(epsBits)
 		alpha, interval := math.Float64frombits(alphaBits), math.Float64frombits(intervalBits)

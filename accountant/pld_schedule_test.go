@@ -38,6 +38,9 @@ func TestMixtureOfNodesDominates(t *testing.T) {
 
 // A schedule by nodes costs hardly more than step by step, and never less.
 func TestSchedulesByNodes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("pure functions: nothing for the race detector")
+	}
 	const steps, nodes, delta = 49, 25, 1e-6
 	for _, kind := range []struct {
 		name   string

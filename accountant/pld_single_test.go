@@ -9,6 +9,9 @@ import (
 // What is used once has a closed form, narrow and in agreement with the grid on
 // which all else is bounded.
 func TestClosedProfilesAgreeWithTheGrid(t *testing.T) {
+	if testing.Short() {
+		t.Skip("pure functions: nothing for the race detector")
+	}
 	r := rand.New(rand.NewPCG(7, 8))
 	between := func(low, high float64) float64 { return math.Exp(math.Log(low) + r.Float64()*math.Log(high/low)) }
 	widest := 0.0

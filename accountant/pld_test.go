@@ -8,6 +8,9 @@ import (
 )
 
 func TestPLDEpsilonMeetsReference(t *testing.T) {
+	if testing.Short() {
+		t.Skip("pure functions: nothing for the race detector")
+	}
 	var runs []struct {
 		ID        string
 		Events    []goldenEvent
@@ -97,6 +100,9 @@ func TestPLDDeltaMeetsReference(t *testing.T) {
 // At the calibrated noise the target is met, but for what the grid costs, and
 // below it is not.
 func TestPLDCalibrationMeetsReference(t *testing.T) {
+	if testing.Short() {
+		t.Skip("pure functions: nothing for the race detector")
+	}
 	var runs []struct {
 		ID              string
 		Kind            string
@@ -268,9 +274,12 @@ func TestPLDAtTheEdges(t *testing.T) {
 // Whatever the parameters, bounds are numbers in their order, and no worse than
 // those of RDP where RDP has one.
 func TestPLDOfExtremes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("pure functions: nothing for the race detector")
+	}
 	r := rand.New(rand.NewPCG(5, 6))
 	pick := func(low, high float64) float64 { return math.Exp(math.Log(low) + r.Float64()*math.Log(high/low)) }
-	for range 150 {
+	for range 60 {
 		adj := []Adjacency{AddRemove, ReplaceOne}[r.IntN(2)]
 		var parts []Event
 		for range 1 + r.IntN(2) {
