@@ -26,7 +26,8 @@
 //	err = p.Approve(policies.Job{Kind: policies.Run, Model: "logistic", …}, now)
 //
 // Approve answers what the policy alone can answer; whether the budget still
-// holds enough is the ledger's to decide. Show prints the policy in effect,
+// holds enough is the ledger's to decide. Diff compares two policies: does the
+// new one promise more privacy or less? Show prints the policy in effect,
 // Schema the JSON Schema for editors, Template a commented file to begin with.
 //
 // The keys of the file stand in one table, grammar.go, from which parser and

@@ -141,10 +141,12 @@ type Allow struct {
 // AnalystCap returns the cap of one analyst: their own entry, else that of "*",
 // which holds for each analyst separately. It returns false where neither
 // exists: only the policy's budget bounds that analyst then.
-func (p *Policy) AnalystCap(name string) (*Cap, bool) {
-	c, ok := p.Budget.Analysts[name]
+func (p *Policy) AnalystCap(name string) (*Cap, bool) { return p.Budget.analystCap(name) }
+
+func (b Budget) analystCap(name string) (*Cap, bool) {
+	c, ok := b.Analysts[name]
 	if !ok {
-		c, ok = p.Budget.Analysts["*"]
+		c, ok = b.Analysts["*"]
 	}
 	if !ok {
 		return nil, false

@@ -50,17 +50,26 @@ func (d Dataset) show(line func(string, ...any)) {
 	if d.Rows != nil {
 		line("  rows: %d", *d.Rows)
 	}
-	if t := d.Target; t.Column != "" && t.Positive != "" {
-		line("  target: {column: %s, positive: %s}", yamlText(t.Column), yamlText(t.Positive))
-	} else if t.Column != "" {
-		line("  target: {column: %s}", yamlText(t.Column))
+	if d.Target.Column != "" {
+		line("  target: %s", d.Target.entry())
 	}
 	line("  columns:")
 	for _, c := range d.Columns {
 		line("    - {%s}", c.entry())
 	}
-	line("  csv: {header: %t, separator: %s, null: %s, trim: %t}",
-		d.CSV.Header, yamlText(string(d.CSV.Separator)), yamlTexts(d.CSV.Null), d.CSV.Trim)
+	line("  csv: %s", d.CSV.entry())
+}
+
+func (t Target) entry() string {
+	if t.Positive == "" {
+		return fmt.Sprintf("{column: %s}", yamlText(t.Column))
+	}
+	return fmt.Sprintf("{column: %s, positive: %s}", yamlText(t.Column), yamlText(t.Positive))
+}
+
+func (c *CSV) entry() string {
+	return fmt.Sprintf("{header: %t, separator: %s, null: %s, trim: %t}",
+		c.Header, yamlText(string(c.Separator)), yamlTexts(c.Null), c.Trim)
 }
 
 func (c Column) entry() string {

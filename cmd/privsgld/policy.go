@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/urfave/cli/v2"
 
 	"github.com/privsgld/privsgld/cmd/job"
@@ -34,6 +35,17 @@ func policyCommand() *cli.Command {
 					result := map[string]any{"ok": true, "name": p.Metadata.Name, "dataset": p.Dataset.Name, "sha256": p.SHA256}
 					return render(c, result, func(w io.Writer) { fmt.Fprintf(w, "%s: valid\n", p.Metadata.Name) })
 				},
+			},
+			{
+				Name: "diff", Usage: "compare two policies: does NEW promise more privacy than OLD, or less?", ArgsUsage: "OLD NEW",
+				Description: `Each clause that differs is named as tighter (NEW promises more), looser, the same
+(another encoding) or incomparable, and the verdict holds for all of them together:
+tighter or same means that NEW allows nothing that OLD refuses. The exit code is 0
+whatever the verdict; with -o json it is the key "verdict".
+
+EXAMPLE:
+   privsgld policy diff policies/fertility.yaml policies/examples/healthinsurance.yaml`,
+				Flags: shared(), Action: policyDiff,
 			},
 			{
 				Name: "schema", Usage: "print the JSON Schema of policy files, for editors",
@@ -77,6 +89,53 @@ func loadPolicy(c *cli.Context) (*policies.Policy, error) {
 		return nil, usagef("name a policy file")
 	}
 	return job.LoadPolicy(path)
+}
+
+func policyDiff(c *cli.Context) error {
+	if c.NArg() != 2 {
+		return usagef("name two policy files: OLD NEW")
+	}
+	old, err := job.LoadPolicy(c.Args().Get(0))
+	if err != nil {
+		return err
+	}
+	next, err := job.LoadPolicy(c.Args().Get(1))
+	if err != nil {
+		return err
+	}
+	d := policies.Diff(old, next)
+	return render(c, d, func(w io.Writer) { diffText(w, d) })
+}
+
+// diffText prints the clauses that differ and the verdict.
+func diffText(w io.Writer, d policies.Difference) {
+	t := newTable(w)
+	t.AppendHeader(table.Row{"clause", "verdict", "old", "new", "why"})
+	for _, clause := range d.Clauses {
+		if clause.Differs() {
+			t.AppendRow(table.Row{clause.Clause, clause.Verdict, cut(clause.Old), cut(clause.New), clause.Why})
+		}
+	}
+	if t.Length() == 0 {
+		fmt.Fprintln(w, "no clause differs")
+	} else {
+		t.Render()
+	}
+	fmt.Fprintln(w, map[policies.Comparison]string{
+		policies.Same:         "same: NEW promises what OLD does",
+		policies.Tighter:      "tighter: NEW promises more privacy",
+		policies.Looser:       "looser: NEW promises less privacy",
+		policies.Incomparable: "incomparable: NEW promises neither more privacy nor less",
+	}[d.Verdict])
+}
+
+// cut shortens a value to what a line has room for; -o json has all of it.
+func cut(text string) string {
+	const most = 60
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return text
 }
 
 func policyInit(c *cli.Context) error {
