@@ -79,7 +79,15 @@ func (p *lossProblem) epsilon(delta float64, foci []focus) (float64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return p.refine(func(d int) (eps float64, settled, ok bool) {
+	// What a direction can come to at most bounds it, and often that is little.
+	best := make([]float64, len(p.foci))
+	for d := range best {
+		if !p.low {
+			best[d] = p.ceiling(d)
+			p.foci[d].idle = d > 0 && best[d] < p.foci[0].eps/2
+		}
+	}
+	return p.refine(best, func(d int) (eps float64, settled, ok bool) {
 		f := &p.foci[d]
 		found, ok := p.solve(d, *f, delta)
 		if !ok {
@@ -109,7 +117,21 @@ func (p *lossProblem) delta(eps float64, foci []focus) (float64, bool) {
 		f.logDelta = max(f.logDelta, deepest-20)
 		p.incline(d, f.slope)
 	}
-	return p.refine(func(d int) (delta float64, settled, ok bool) {
+	best := make([]float64, len(p.foci))
+	nothing := !p.low
+	for d := range best {
+		switch {
+		case p.low:
+		case p.ceiling(d) <= eps:
+			p.foci[d].idle = true
+		default:
+			best[d], nothing = 1, false
+		}
+	}
+	if nothing {
+		return 0, true
+	}
+	return p.refine(best, func(d int) (delta float64, settled, ok bool) {
 		f := &p.foci[d]
 		c := p.compose(d, *f, 1/f.slope)
 		if c == nil {
@@ -144,30 +166,62 @@ func (p *lossProblem) aim(foci []focus, guess func(d int) (focus, bool)) bool {
 	return true
 }
 
-// refine asks for bounds of both directions until they settle, first on a coarse
+// ceiling is the greatest loss of direction d, rounded up.
+func (p *lossProblem) ceiling(d int) float64 {
+	greatest := func(m dominatingPair) float64 {
+		switch m := m.(type) {
+		case gaussianPair:
+			if m.kind == sampledKind && d == 1 {
+				return up(-math.Log1p(-m.q), 2)
+			}
+		case laplacePair:
+			return m.eps
+		case responsePair:
+			return m.eps
+		case discreteLaplacePair:
+			return m.eps
+		}
+		return math.Inf(1)
+	}
+	total := 0.0
+	for _, f := range p.factors {
+		total = addUp(total, up(f.n*max(greatest(p.mechanisms[f.first].dominatingPair), greatest(p.mechanisms[f.second].dominatingPair)), 2))
+	}
+	return total
+}
+
+// refine improves on bounds of both directions until they settle, first on a coarse
 // grid where the foci are but a guess. Every answer is a bound, so that the best
 // counts; and of the two directions only the greater one deserves another round.
-func (p *lossProblem) refine(bound func(d int) (value float64, settled, ok bool)) (float64, bool) {
+func (p *lossProblem) refine(best []float64, bound func(d int) (value float64, settled, ok bool)) (float64, bool) {
 	precision := p.precision()
 	for _, f := range p.foci {
-		if f.heavy && !p.low {
+		if f.heavy && !f.idle && !p.low {
 			precision = scouting
 		}
 	}
-	best := make([]float64, len(p.foci))
 	greatest := func() (d int, value float64) {
 		if len(best) > 1 && best[1] > best[0] {
 			d = 1
 		}
 		return d, best[d]
 	}
+	known := func(value float64, round int) bool {
+		switch {
+		case p.low:
+			return value > 0
+		case p.atEpsilon:
+			return round > 0
+		}
+		return !math.IsInf(value, 1)
+	}
 	for round := range mostRound {
-		settled, ok := p.attempt(round, precision, best, bound)
+		settled, ok := p.attempt(precision, best, bound)
 		d, value := greatest()
 		if !ok {
-			return value, round > 0
+			return value, known(value, round)
 		}
-		if p.low || p.interval > 0 || value == 0 || settled[d] && precision == p.precision() {
+		if p.low || value == 0 || !p.foci[d].idle && (p.interval > 0 || settled[d] && precision == p.precision()) {
 			break
 		}
 		if settled[d] {
@@ -183,7 +237,7 @@ func (p *lossProblem) refine(bound func(d int) (value float64, settled, ok bool)
 
 // attempt is one round: it improves best, on the finest grid that is not too much
 // work.
-func (p *lossProblem) attempt(round int, precision float64, best []float64, bound func(d int) (value float64, settled, ok bool)) (settled []bool, ok bool) {
+func (p *lossProblem) attempt(precision float64, best []float64, bound func(d int) (value float64, settled, ok bool)) (settled []bool, ok bool) {
 	deepest := math.Inf(-1)
 	for _, f := range p.foci {
 		if !f.idle {
@@ -208,8 +262,8 @@ func (p *lossProblem) attempt(round int, precision float64, best []float64, boun
 			}
 			if p.low {
 				best[d] = max(best[d], value)
-			} else if round == 0 || value < best[d] {
-				best[d] = value
+			} else {
+				best[d] = min(best[d], value)
 			}
 		}
 		if ok {

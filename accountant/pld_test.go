@@ -317,3 +317,18 @@ func TestPLDOfExtremes(t *testing.T) {
 		}
 	}
 }
+
+// A direction that comes to next to nothing does not spoil the other's bound.
+func TestADirectionThatComesToLittle(t *testing.T) {
+	for _, e := range []Event{
+		PoissonGaussian(AddRemove, 0.0001168, 0.727, 21),
+		PoissonGaussian(AddRemove, 1e-6, 0.9, 500),
+		Compose(PoissonGaussian(AddRemove, 1e-5, 0.8, 30), Pure(AddRemove, MustAmount("0.01"), 3)),
+	} {
+		b, err := PLDEpsilon(e, 1e-12, PLDOptions{})
+		rdp, _, err2 := Epsilon(MethodRDP, e, 1e-12)
+		if err != nil || err2 != nil || b.Interval == 0 || b.Upper > b.Lower*1.05+1e-3 || b.Upper > rdp {
+			t.Errorf("%+v: %+v (%v), by RDP %g (%v)", e, b, err, rdp, err2)
+		}
+	}
+}
