@@ -84,10 +84,16 @@ func policyText(m map[string]string) []byte {
 	braces := func(parts ...string) string {
 		return "{" + strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ") + "}"
 	}
+	key := func(key, clause string) string {
+		if m[clause] == "" {
+			return ""
+		}
+		return key + ": " + m[clause]
+	}
 	top := []string{
 		"apiVersion: privsgld/v1", "kind: Policy", "metadata: {name: m}",
-		"dataset: " + braces("name: "+m["name"], "privacyUnit: "+m["unit"], "adjacency: "+m["relation"], m["rows"], "columns: "+m["columns"], m["csv"]),
-		"budget: " + braces("epsilon: "+m["epsilon"], "delta: "+m["delta"], m["accountant"], m["order"], m["approx"], m["pure"], m["perJob"], m["caps"], m["renews"]),
+		"dataset: " + braces(key("name", "name"), key("privacyUnit", "unit"), key("adjacency", "relation"), m["rows"], key("columns", "columns"), m["csv"]),
+		"budget: " + braces(key("epsilon", "epsilon"), key("delta", "delta"), m["accountant"], m["order"], m["approx"], m["pure"], m["perJob"], m["caps"], m["renews"]),
 		"allow: " + braces(m["models"], m["queries"], m["analysts"], m["purposes"]),
 	}
 	return []byte(braces(append(top, m["expires"], m["ledger"])...))

@@ -17,6 +17,10 @@
 //   - Defaults never weaken a guarantee unsaid: privacy unit, neighbouring
 //     relation, ε and δ must be written.
 //
+// A policy may extend base files, an organisation's defaults: it inherits the
+// clauses that it leaves out and may only tighten the others, and its SHA256
+// covers all of the files (extends.go).
+//
 // Parse returns a Policy or an Error with line and column of the first fault:
 //
 //	p, err := policies.Load("policies/fertility.yaml")

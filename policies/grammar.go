@@ -1,5 +1,7 @@
 package policies
 
+import "slices"
+
 // The policy file as one table: which keys there are, which of them must be
 // there, what their values look like. The parser checks a file against it and
 // the JSON Schema is printed from it, so that the two cannot drift apart. What
@@ -41,6 +43,7 @@ type field struct {
 	key      string
 	value    *shape
 	required bool
+	inherits bool // required, and a base file may say it
 	doc      string
 	fallback any // what holds where the key is left out, for the schema only
 }
@@ -115,12 +118,13 @@ func listOf(item *shape) *shape {
 var policyShape = &shape{kind: objectShape, fields: []field{
 	{key: "apiVersion", value: oneOf(APIVersion), required: true},
 	{key: "kind", value: oneOf(Kind), required: true},
+	{key: "extends", value: wordShape, doc: "a base file, relative to this one, whose clauses hold where this file says nothing; this file may only tighten them"},
 	{key: "metadata", required: true, value: &shape{kind: objectShape, fields: []field{
 		{key: "name", value: nameShape, required: true, doc: "name of the policy"},
 		{key: "owner", value: wordShape, doc: "whoever answers for it"},
 	}}},
 	{key: "dataset", value: datasetShape, required: true, doc: "public facts about the table; nothing here may come from the data"},
-	{key: "budget", value: budgetShape, required: true, doc: "the most that all jobs on the data set may cost together"},
+	{key: "budget", value: budgetShape, required: true, inherits: true, doc: "the most that all jobs on the data set may cost together"},
 	{key: "allow", value: allowShape, doc: "what jobs may be; a list left out allows anything"},
 	{key: "expires", value: &shape{kind: dateShape}, doc: "the last day on which jobs may run, UTC"},
 	{key: "ledger", doc: "left out: any ledger", value: &shape{kind: objectShape, fields: []field{
@@ -128,9 +132,41 @@ var policyShape = &shape{kind: objectShape, fields: []field{
 	}}},
 }}
 
+// A base file has the clauses that hold for many data sets, and none of them must
+// be there.
+var baseShape = &shape{kind: objectShape, fields: slices.Concat(
+	[]field{
+		{key: "apiVersion", value: oneOf(APIVersion), required: true},
+		{key: "kind", value: oneOf(BaseKind), required: true},
+		{key: "metadata", value: pick(policyShape.field("metadata").value, "owner")},
+		{key: "dataset", value: pick(datasetShape, "privacyUnit", "adjacency", "csv")},
+		{key: "budget", value: pick(budgetShape, "epsilon", "delta", "accountant", "order", "perJob", "approximateDelta", "pureEpsilon", "analysts", "renews")},
+	},
+	pick(policyShape, "extends", "allow", "expires", "ledger").fields)}
+
+// pick returns some fields of an object, none of them required.
+func pick(s *shape, keys ...string) *shape {
+	some := &shape{kind: objectShape}
+	for _, key := range keys {
+		f := *s.field(key)
+		f.required = false
+		some.fields = append(some.fields, f)
+	}
+	return some
+}
+
+func (s *shape) field(key string) *field {
+	for i := range s.fields {
+		if s.fields[i].key == key {
+			return &s.fields[i]
+		}
+	}
+	panic("policies: a shape without a field that is its own")
+}
+
 var datasetShape = &shape{kind: objectShape, fields: []field{
 	{key: "name", value: nameShape, required: true, doc: "name of the data set in the ledger"},
-	{key: "privacyUnit", required: true, doc: "what is protected: one row, or all rows of one entity",
+	{key: "privacyUnit", required: true, inherits: true, doc: "what is protected: one row, or all rows of one entity",
 		value: &shape{kind: eitherShape, forms: []*shape{
 			oneOf(string(UnitRow)),
 			{kind: objectShape, fields: []field{
@@ -138,7 +174,7 @@ var datasetShape = &shape{kind: objectShape, fields: []field{
 				{key: "maxRows", value: &shape{kind: wholeShape, limits: numRange{least: "1", most: "1000000"}}, required: true, doc: "the most rows of one entity that are used"},
 			}},
 		}}},
-	{key: "adjacency", value: oneOf(adjacency...), required: true, doc: "the neighbouring relation"},
+	{key: "adjacency", value: oneOf(adjacency...), required: true, inherits: true, doc: "the neighbouring relation"},
 	{key: "rows", value: &shape{kind: wholeShape, limits: numRange{least: "1", most: maxWhole}}, doc: "number of privacy units, only where it is public knowledge"},
 	{key: "target", doc: "the column that a model predicts", value: &shape{kind: objectShape, fields: []field{
 		{key: "column", value: columnShape, required: true},
@@ -181,8 +217,8 @@ var columnEntryShape = &shape{kind: objectShape,
 }
 
 var budgetShape = &shape{kind: objectShape, fields: []field{
-	{key: "epsilon", value: epsilonShape, required: true},
-	{key: "delta", value: deltaShape, required: true},
+	{key: "epsilon", value: epsilonShape, required: true, inherits: true},
+	{key: "delta", value: deltaShape, required: true, inherits: true},
 	{key: "accountant", value: oneOf(filters...), fallback: "rdp", doc: "the filter that decides; it never changes"},
 	{key: "order", value: &shape{kind: decimalShape, limits: numRange{above: "1", most: maxOrder}}, doc: "order of the rdp filter; left out: the best for Gaussian-like use of the whole budget"},
 	{key: "perJob", value: capShape, doc: "the most that one job may cost"},

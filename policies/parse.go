@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"math"
@@ -28,45 +26,78 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Message)
 }
 
-// Parse reads and checks a policy file. The file's name is used in errors only.
-// Every error is an *Error with the place of the first thing that is wrong.
-// Amounts are exact; bounds and defaults of columns are the nearest float64.
+// Parse reads and checks a policy file that extends no other. The file's name is
+// used in errors only. Every error is an *Error with the place of the first thing
+// that is wrong. Amounts are exact; bounds and defaults of columns are the nearest
+// float64.
 func Parse(file string, data []byte) (*Policy, error) {
-	p, bad := parse(data)
+	p, bad := parse(file, data, nil)
 	if bad != nil {
-		return nil, &Error{File: file, Line: bad.line, Column: bad.col, Message: bad.message}
+		return nil, bad.in(file)
 	}
 	return p, nil
 }
 
-// Load reads the policy at path: Parse of its bytes. A file that cannot be read
-// is an error of package os.
+// Load reads the policy at path as Parse does, and the base files that it
+// extends. A file that cannot be read is an error of package os; a base that
+// cannot be is an *Error at the key that names it.
 func Load(path string) (*Policy, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	p, bad := parse(path, data, readFile)
+	if bad != nil {
+		return nil, bad.in(path)
+	}
+	return p, nil
+}
+
+func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	// One byte more than allowed is enough to see that a file is too long.
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err != nil {
-		return nil, err
-	}
-	return Parse(path, data)
+	return io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 }
 
-func parse(data []byte) (*Policy, *fault) {
+// in makes the error that a caller sees.
+func (f *fault) in(file string) error {
+	if f.file != "" {
+		file = f.file
+	}
+	return &Error{File: file, Line: f.line, Column: f.col, Message: f.message}
+}
+
+// parse reads a policy; open reads its bases, nil where it may have none.
+func parse(file string, data []byte, open func(path string) ([]byte, error)) (*Policy, *fault) {
 	root, bad := parseTree(data)
 	if bad != nil {
 		return nil, bad
 	}
-	if bad := check(root, policyShape, "policy"); bad != nil {
+	root.from(file)
+	if kind := root.get("kind"); kind != nil && kind.text == BaseKind {
+		return nil, faultAt(kind, "a base file is no policy; name a policy that extends it")
+	}
+	bases, sum, bad := readBases(root, data, open)
+	if bad != nil {
 		return nil, bad
 	}
-	p := fill(root)
-	sum := sha256.Sum256(data)
-	p.SHA256 = hex.EncodeToString(sum[:])
-	if bad := validate(p, root); bad != nil {
+	whole := root.over(bases...)
+	if bad := check(whole, policyShape, "policy"); bad != nil {
+		return nil, bad
+	}
+	if bad := onlyTighten(root, bases, whole); bad != nil {
+		return nil, bad
+	}
+	p := fill(whole)
+	p.SHA256 = sum
+	if bad := validate(p, whole); bad != nil {
+		if bad.file != file {
+			bad.message += fmt.Sprintf("; %s inherits this: write a tighter value there", file)
+		}
 		return nil, bad
 	}
 	return p, nil

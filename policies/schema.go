@@ -12,9 +12,20 @@ import (
 // is spelled, and the rules between keys: the parser alone decides.
 func Schema() []byte {
 	s := schemaOf(policyShape)
+	s["if"] = map[string]any{"not": map[string]any{"required": []string{"extends"}}}
+	s["then"] = withoutBase(policyShape)
+	return schemaFile(s, "schema.json", "privsgld policy")
+}
+
+// BaseSchema returns the same of base files.
+func BaseSchema() []byte {
+	return schemaFile(schemaOf(baseShape), "base.schema.json", "privsgld policy base")
+}
+
+func schemaFile(s map[string]any, name, title string) []byte {
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-	s["$id"] = "https://github.com/privsgld/privsgld/policies/schema.json"
-	s["title"] = "privsgld policy"
+	s["$id"] = "https://github.com/privsgld/privsgld/policies/" + name
+	s["title"] = title
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -23,6 +34,32 @@ func Schema() []byte {
 		panic("policies: the schema is no JSON")
 	}
 	return ascii(b.Bytes())
+}
+
+// withoutBase says what must be there where no base file can say it; nil where
+// that is nothing.
+func withoutBase(s *shape) map[string]any {
+	var required []string
+	properties := map[string]any{}
+	for _, f := range s.fields {
+		if f.required && f.inherits {
+			required = append(required, f.key)
+		}
+		if inner := withoutBase(f.value); inner != nil {
+			properties[f.key] = inner
+		}
+	}
+	m := map[string]any{}
+	if required != nil {
+		m["required"] = required
+	}
+	if len(properties) > 0 {
+		m["properties"] = properties
+	}
+	if len(m) == 0 {
+		return nil
+	}
+	return m
 }
 
 func schemaOf(s *shape) map[string]any {
@@ -100,7 +137,7 @@ func objectSchema(s *shape) map[string]any {
 	var required []string
 	for _, f := range s.fields {
 		properties[f.key] = fieldSchema(f)
-		if f.required {
+		if f.required && !f.inherits {
 			required = append(required, f.key)
 		}
 	}

@@ -34,7 +34,8 @@ const (
 // A node is a value of the file with the place where it begins.
 type node struct {
 	kind      nodeKind
-	line, col int // 1-based; columns count characters
+	file      string // "" until the tree is known to be a file's
+	line, col int    // 1-based; columns count characters
 	text      string
 	quoted    bool
 	keys      []*node // mapping: scalars, beside values
@@ -62,14 +63,30 @@ func (n *node) get(path ...string) *node {
 	return n
 }
 
-// fault is an error at a place, before it is given the name of the file.
+// from says of a whole tree which file it comes from.
+func (n *node) from(file string) {
+	n.file = file
+	for _, k := range n.keys {
+		k.file = file
+	}
+	for _, v := range n.values {
+		v.from(file)
+	}
+}
+
+// fault is an error at a place; file is "" for the file at hand.
 type fault struct {
+	file      string
 	line, col int
 	message   string
 }
 
+func newFault(line, col int, message string) *fault {
+	return &fault{line: line, col: col, message: message}
+}
+
 func faultAt(n *node, format string, args ...any) *fault {
-	return &fault{n.line, n.col, fmt.Sprintf(format, args...)}
+	return &fault{n.file, n.line, n.col, fmt.Sprintf(format, args...)}
 }
 
 // parseTree reads the bytes of a file as a tree.
@@ -82,7 +99,7 @@ func parseTree(data []byte) (root *node, bad *fault) {
 	// invariant of the program.
 	defer func() {
 		if r := recover(); r != nil {
-			root, bad = nil, &fault{1, 1, "the file is not readable as YAML"}
+			root, bad = nil, newFault(1, 1, "the file is not readable as YAML")
 		}
 	}()
 	tokens, bad := tokenize(text)
@@ -97,7 +114,7 @@ func parseTree(data []byte) (root *node, bad *fault) {
 // character that an editor or a terminal would not show for what it is.
 func plainText(data []byte) (string, *fault) {
 	if len(data) > maxFileBytes {
-		return "", &fault{1, 1, fmt.Sprintf("the file is longer than %d KiB", maxFileBytes>>10)}
+		return "", newFault(1, 1, fmt.Sprintf("the file is longer than %d KiB", maxFileBytes>>10))
 	}
 	text := strings.ReplaceAll(string(data), "\r\n", "\n")
 	line, col := 1, 1
@@ -108,13 +125,13 @@ func plainText(data []byte) (string, *fault) {
 			line, col, indent = line+1, 1, true
 			continue
 		case r == '\t' && indent:
-			return "", &fault{line, col, "a tab does not indent; use spaces"}
+			return "", newFault(line, col, "a tab does not indent; use spaces")
 		case r == utf8.RuneError && !strings.HasPrefix(text[i:], "\uFFFD"):
-			return "", &fault{line, col, "the file is not UTF-8 text; save it as UTF-8"}
+			return "", newFault(line, col, "the file is not UTF-8 text; save it as UTF-8")
 		case r == '\uFEFF' && i == 0:
-			return "", &fault{line, col, "the file begins with a byte order mark; save it without one"}
+			return "", newFault(line, col, "the file begins with a byte order mark; save it without one")
 		case r != '\t' && hidden(r):
-			return "", &fault{line, col, fmt.Sprintf("the character %U is not allowed; remove it", r)}
+			return "", newFault(line, col, fmt.Sprintf("the character %U is not allowed; remove it", r))
 		}
 		col++
 		indent = indent && r == ' '
@@ -219,7 +236,7 @@ func (p *treeParser) peek(n int) *token.Token {
 func (p *treeParser) document() (*node, *fault) {
 	t := p.peek(0)
 	if t == nil {
-		return nil, &fault{1, 1, "the file holds no policy; `privsgld policy init` writes one to begin with"}
+		return nil, newFault(1, 1, "the file holds no policy; `privsgld policy init` writes one to begin with")
 	}
 	root, bad := p.block()
 	if bad != nil {
@@ -232,7 +249,7 @@ func (p *treeParser) document() (*node, *fault) {
 }
 
 func tokenFault(t *token.Token, format string, args ...any) *fault {
-	return &fault{t.Position.Line, t.Position.Column, quote(t.Value) + " " + fmt.Sprintf(format, args...)}
+	return newFault(t.Position.Line, t.Position.Column, quote(t.Value)+" "+fmt.Sprintf(format, args...))
 }
 
 func nodeAt(t *token.Token, kind nodeKind) *node {

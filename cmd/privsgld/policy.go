@@ -49,8 +49,14 @@ EXAMPLE:
 			},
 			{
 				Name: "schema", Usage: "print the JSON Schema of policy files, for editors",
-				Description: "EXAMPLE:\n   privsgld policy schema > policy.schema.json", Flags: shared(),
-				Action: func(c *cli.Context) error { return writeAll(c, policies.Schema()) },
+				Description: "EXAMPLE:\n   privsgld policy schema > policy.schema.json",
+				Flags:       append([]cli.Flag{boolean("base", "the schema of base files, which policies extend")}, shared()...),
+				Action: func(c *cli.Context) error {
+					if c.Bool("base") {
+						return writeAll(c, policies.BaseSchema())
+					}
+					return writeAll(c, policies.Schema())
+				},
 			},
 			{
 				Name: "show", Usage: "print the effective policy, defaults filled in", ArgsUsage: "FILE",
