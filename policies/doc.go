@@ -32,7 +32,8 @@
 // Approve answers what the policy alone can answer; whether the budget still
 // holds enough is the ledger's to decide. Diff compares two policies: does the
 // new one promise more privacy or less? Show prints the policy in effect,
-// Schema the JSON Schema for editors, Template a commented file to begin with.
+// Explain beside each value where it comes from, Schema the JSON Schema for
+// editors, Template a commented file to begin with.
 //
 // The keys of the file stand in one table, grammar.go, from which parser and
 // schema are made; the rules between keys are in validate.go.

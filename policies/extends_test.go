@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -93,12 +94,63 @@ func TestExtends(t *testing.T) {
 	// sha256sum child.yaml org.yaml | cut -c1-64 | sha256sum
 	sum := func(b string) string { s := sha256.Sum256([]byte(b)); return hex.EncodeToString(s[:]) }
 	want.SHA256 = sum(sum(text) + "\n" + sum(orgBase) + "\n")
+	want.origins = p.origins
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("got  %+v\nwant %+v", p, want)
 	}
 	roundTrip(t, p)
 	if _, err := Parse("p.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), "p.yaml:3:10: extends is for a policy that is read from a file") {
 		t.Errorf("Parse: %v", err)
+	}
+}
+
+// TestExplain: every value says where it comes from.
+func TestExplain(t *testing.T) {
+	p, err := loadFrom(map[string]string{"p.yaml": strings.Replace(extending, "  columns", "  csv: {trim: false}\n  columns", 1) +
+		"budget: {epsilon: 2, perJob: {delta: 1e-7}, analysts: {ann: {epsilon: 1.5}}}\n", "org.yaml": orgBase}, "p.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `apiVersion: privsgld/v1 # p.yaml:1
+kind: Policy # p.yaml:2
+metadata:
+  name: "child" # p.yaml:4
+  owner: "data-office@example.org" # org.yaml:4
+dataset:
+  name: "child" # p.yaml:6
+  privacyUnit: row # org.yaml:6
+  adjacency: add-remove # org.yaml:7
+  columns:
+    - {name: "age", type: number, bounds: [0, 10]} # p.yaml:8
+  csv: {header: true, separator: ",", null: [""], trim: false} # p.yaml:7, otherwise default
+budget:
+  epsilon: 2 # p.yaml:9
+  delta: 1e-6 # org.yaml:10
+  accountant: rdp # org.yaml:11
+  perJob: {epsilon: 1, delta: 1e-7} # p.yaml:9, org.yaml:12
+  approximateDelta: 0 # default
+  pureEpsilon: 0 # default
+  analysts:
+    "*": {epsilon: 2} # org.yaml:13
+    "ann": {epsilon: 1.5} # p.yaml:9
+  renews: yearly # org.yaml:14
+allow:
+  models: ["logistic", "linear"] # org.yaml:16
+  analysts: ["ann", "bob"] # org.yaml:17
+expires: 2030-12-31 # org.yaml:18
+`
+	got := regexp.MustCompile(` +#`).ReplaceAllString(string(p.Explain()), " #")
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	origins := p.Origins()
+	for clause, place := range map[string]string{"budget.epsilon": "p.yaml:9", "dataset.columns.age": "p.yaml:8", "budget.pureEpsilon": "default", "budget.analysts.*": "org.yaml:13"} {
+		if origins[clause] != place {
+			t.Errorf("%s: %q, want %q", clause, origins[clause], place)
+		}
+	}
+	if len(origins) != strings.Count(want, "#") {
+		t.Errorf("%d origins", len(origins))
 	}
 }
 

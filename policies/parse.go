@@ -93,7 +93,7 @@ func parse(file string, data []byte, open func(path string) ([]byte, error)) (*P
 		return nil, bad
 	}
 	p := fill(whole)
-	p.SHA256 = sum
+	p.SHA256, p.origins = sum, originsOf(whole)
 	if bad := validate(p, whole); bad != nil {
 		if bad.file != file {
 			bad.message += fmt.Sprintf("; %s inherits this: write a tighter value there", file)

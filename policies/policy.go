@@ -26,6 +26,8 @@ type Policy struct {
 	Expires    *Date  // the last day on which jobs may run, UTC; nil: no end
 	LedgerID   string // the only ledger to charge; "": any
 	SHA256     string // lower-case hex over the bytes of the file, or of it and its bases: readBases says how
+
+	origins map[string]string // FILE:LINE by clause, for Explain; what is not there is a default
 }
 
 // Metadata names a policy and whoever answers for it.

@@ -50,7 +50,7 @@ func TestDefaults(t *testing.T) {
 			Epsilon: accountant.MustAmount("0.5"), Delta: accountant.MustAmount("0.000001"),
 			Accountant: accountant.MethodRDP, Renews: "never",
 		},
-		SHA256: p.SHA256,
+		SHA256: p.SHA256, origins: p.origins,
 	}
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("got  %+v\nwant %+v", p, want)
@@ -101,7 +101,7 @@ func TestEveryKey(t *testing.T) {
 			Renews: "yearly",
 		},
 		Allow:   Allow{Models: []string{"mlp"}, Queries: []string{"sum", "count"}, Analysts: []string{"ann", "bob"}, Purposes: []string{"a", "b c"}},
-		Expires: &Date{2027, time.December, 31}, LedgerID: "privsgld-ledger+x", SHA256: p.SHA256,
+		Expires: &Date{2027, time.December, 31}, LedgerID: "privsgld-ledger+x", SHA256: p.SHA256, origins: p.origins,
 	}
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("got  %+v\nwant %+v", p, want)
@@ -146,19 +146,22 @@ func TestExamplePolicies(t *testing.T) {
 	}
 }
 
-// roundTrip compares but for the two fields that are about the file itself.
+// roundTrip compares but for the fields that are about the file itself.
 func roundTrip(t *testing.T, p *Policy) {
 	t.Helper()
 	q, err := Parse("show.yaml", p.Show())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, p.Show())
 	}
-	q.SHA256 = p.SHA256
+	q.SHA256, q.origins = p.SHA256, p.origins
 	for i := range q.Dataset.Columns {
 		q.Dataset.Columns[i].Line = p.Dataset.Columns[i].Line
 	}
 	if !reflect.DeepEqual(p, q) {
 		t.Errorf("got  %+v\nwant %+v\nfrom %s", q, p, p.Show())
+	}
+	if q, err = Parse("explain.yaml", p.Explain()); err != nil {
+		t.Fatalf("%v\n%s", err, p.Explain())
 	}
 	if again := q.Show(); string(again) != string(p.Show()) {
 		t.Errorf("shown again it is\n%s", again)

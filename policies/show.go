@@ -12,52 +12,151 @@ import (
 )
 
 // Show returns the policy in effect: a policy file with every default written
-// out and all text in quotes. Parse reads it as the same policy but for SHA256
-// and the lines of columns, unless it outgrows the most that Parse reads
-// (128 KiB).
+// out and all text in quotes. Parse reads it as the same policy but for SHA256,
+// the lines of columns and where its values come from, unless it outgrows the most
+// that Parse reads (128 KiB).
 func (p *Policy) Show() []byte {
 	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	for _, l := range p.lines() {
+		b.WriteString(l.text + "\n")
+	}
+	return []byte(b.String())
+}
 
-	line("apiVersion: %s", p.APIVersion)
-	line("kind: %s", p.Kind)
-	line("metadata:")
-	line("  name: %s", yamlText(p.Metadata.Name))
+// Explain returns what Show does, each value with a comment that says where it
+// comes from: FILE:LINE, or default.
+func (p *Policy) Explain() []byte {
+	const column = 48 // of the comments, where the values leave room for it
+	var b strings.Builder
+	for _, l := range p.lines() {
+		if l.clause == "" {
+			b.WriteString(l.text + "\n")
+		} else {
+			fmt.Fprintf(&b, "%-*s # %s\n", column, l.text, oneLine(p.origin(l.clause)))
+		}
+	}
+	return []byte(b.String())
+}
+
+// Origins returns the same by clause, named as Diff names them.
+func (p *Policy) Origins() map[string]string {
+	m := make(map[string]string)
+	for _, l := range p.lines() {
+		if l.clause != "" {
+			m[l.clause] = p.origin(l.clause)
+		}
+	}
+	return m
+}
+
+func (p *Policy) origin(clause string) string {
+	if place, ok := p.origins[clause]; ok {
+		return place
+	}
+	return "default"
+}
+
+// originsOf returns where each clause of a tree is written. A mapping that came
+// together from several places names all of them.
+func originsOf(root *node) map[string]string {
+	m := make(map[string]string)
+	for i, key := range root.keys {
+		value := root.values[i]
+		if value.kind != mapping {
+			m[key.text] = value.places()
+			continue
+		}
+		for j, inner := range value.keys {
+			name, n := key.text+"."+inner.text, value.values[j]
+			switch name {
+			case "budget.analysts":
+				for k, analyst := range n.keys {
+					m[name+"."+analyst.text] = n.values[k].places()
+				}
+			case "dataset.columns":
+				for _, column := range n.values {
+					m[name+"."+column.get("name").text] = column.place()
+				}
+			case "dataset.csv":
+				m[name] = n.places()
+				if len(n.keys) < len(datasetShape.field("csv").value.fields) {
+					m[name] = strings.TrimPrefix(m[name]+", otherwise default", ", otherwise ")
+				}
+			default:
+				m[name] = n.places()
+			}
+		}
+	}
+	return m
+}
+
+func (n *node) place() string { return fmt.Sprintf("%s:%d", n.file, n.line) }
+
+// places lists where the values of a mapping are written, each place once.
+func (n *node) places() string {
+	if n.kind != mapping {
+		return n.place()
+	}
+	var all []string
+	for _, v := range n.values {
+		if place := v.places(); !slices.Contains(all, place) {
+			all = append(all, place)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// A shownLine is a line of the policy in effect; clause is "" where it has no
+// value of its own.
+type shownLine struct{ clause, text string }
+
+// lineWriter adds a line.
+type lineWriter func(clause, format string, args ...any)
+
+func (p *Policy) lines() []shownLine {
+	var all []shownLine
+	line := func(clause, format string, args ...any) {
+		all = append(all, shownLine{clause, fmt.Sprintf(format, args...)})
+	}
+	line("apiVersion", "apiVersion: %s", p.APIVersion)
+	line("kind", "kind: %s", p.Kind)
+	line("", "metadata:")
+	line("metadata.name", "  name: %s", yamlText(p.Metadata.Name))
 	if p.Metadata.Owner != "" {
-		line("  owner: %s", yamlText(p.Metadata.Owner))
+		line("metadata.owner", "  owner: %s", yamlText(p.Metadata.Owner))
 	}
 	p.Dataset.show(line)
 	p.Budget.show(line)
 	p.Allow.show(line)
 	if p.Expires != nil {
-		line("expires: %s", p.Expires)
+		line("expires", "expires: %s", p.Expires)
 	}
 	if p.LedgerID != "" {
-		line("ledger: {id: %s}", yamlText(p.LedgerID))
+		line("ledger.id", "ledger: {id: %s}", yamlText(p.LedgerID))
 	}
-	return []byte(b.String())
+	return all
 }
 
-func (d Dataset) show(line func(string, ...any)) {
-	line("dataset:")
-	line("  name: %s", yamlText(d.Name))
+func (d Dataset) show(line lineWriter) {
+	line("", "dataset:")
+	line("dataset.name", "  name: %s", yamlText(d.Name))
 	if d.Unit.Kind == UnitEntity {
-		line("  privacyUnit: {entity: %s, maxRows: %d}", yamlText(d.Unit.Entity), d.Unit.MaxRows)
+		line("dataset.privacyUnit", "  privacyUnit: {entity: %s, maxRows: %d}", yamlText(d.Unit.Entity), d.Unit.MaxRows)
 	} else {
-		line("  privacyUnit: %s", d.Unit.Kind)
+		line("dataset.privacyUnit", "  privacyUnit: %s", d.Unit.Kind)
 	}
-	line("  adjacency: %s", d.Adjacency)
+	line("dataset.adjacency", "  adjacency: %s", d.Adjacency)
 	if d.Rows != nil {
-		line("  rows: %d", *d.Rows)
+		line("dataset.rows", "  rows: %d", *d.Rows)
 	}
 	if d.Target.Column != "" {
-		line("  target: %s", d.Target.entry())
+		line("dataset.target", "  target: %s", d.Target.entry())
 	}
-	line("  columns:")
+	line("", "  columns:")
 	for _, c := range d.Columns {
-		line("    - {%s}", c.entry())
+		line("dataset.columns."+c.Name, "    - {%s}", c.entry())
 	}
-	line("  csv: %s", d.CSV.entry())
+	line("dataset.csv", "  csv: %s", d.CSV.entry())
 }
 
 func (t Target) entry() string {
@@ -90,26 +189,26 @@ func (c Column) entry() string {
 	return strings.Join(parts, ", ")
 }
 
-func (b Budget) show(line func(string, ...any)) {
-	line("budget:")
-	line("  epsilon: %s", b.Epsilon)
-	line("  delta: %s", b.Delta)
-	line("  accountant: %s", b.Accountant)
+func (b Budget) show(line lineWriter) {
+	line("", "budget:")
+	line("budget.epsilon", "  epsilon: %s", b.Epsilon)
+	line("budget.delta", "  delta: %s", b.Delta)
+	line("budget.accountant", "  accountant: %s", b.Accountant)
 	if b.Order != 0 {
-		line("  order: %s", yamlNumber(b.Order))
+		line("budget.order", "  order: %s", yamlNumber(b.Order))
 	}
 	if b.PerJob != nil {
-		line("  perJob: %s", b.PerJob.entry())
+		line("budget.perJob", "  perJob: %s", b.PerJob.entry())
 	}
-	line("  approximateDelta: %s", b.ApproximateDelta)
-	line("  pureEpsilon: %s", b.PureEpsilon)
+	line("budget.approximateDelta", "  approximateDelta: %s", b.ApproximateDelta)
+	line("budget.pureEpsilon", "  pureEpsilon: %s", b.PureEpsilon)
 	if len(b.Analysts) > 0 {
-		line("  analysts:")
+		line("", "  analysts:")
 		for _, name := range slices.Sorted(maps.Keys(b.Analysts)) {
-			line("    %s: %s", yamlText(name), b.Analysts[name].entry())
+			line("budget.analysts."+name, "    %s: %s", yamlText(name), b.Analysts[name].entry())
 		}
 	}
-	line("  renews: %s", b.Renews)
+	line("budget.renews", "  renews: %s", b.Renews)
 }
 
 func (c Cap) entry() string {
@@ -119,14 +218,14 @@ func (c Cap) entry() string {
 	return fmt.Sprintf("{epsilon: %s, delta: %s}", c.Epsilon, *c.Delta)
 }
 
-func (a Allow) show(line func(string, ...any)) {
+func (a Allow) show(line lineWriter) {
 	if a.Models == nil && a.Queries == nil && a.Analysts == nil && a.Purposes == nil {
 		return
 	}
-	line("allow:")
+	line("", "allow:")
 	list := func(key string, values []string) {
 		if values != nil {
-			line("  %s: %s", key, yamlTexts(values))
+			line("allow."+key, "  %s: %s", key, yamlTexts(values))
 		}
 	}
 	list("models", a.Models)

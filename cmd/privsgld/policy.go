@@ -59,16 +59,17 @@ EXAMPLE:
 				},
 			},
 			{
-				Name: "show", Usage: "print the effective policy, defaults filled in", ArgsUsage: "FILE",
-				Description: "EXAMPLE:\n   privsgld policy show policies/fertility.yaml",
-				Flags:       append([]cli.Flag{text("policy", "", "policy `FILE`, instead of the argument")}, shared()...),
+				Name: "show", Usage: "print the effective policy: defaults and base files filled in, each value with where it comes from", ArgsUsage: "FILE",
+				Description: "What it prints is a policy file again; the comments say FILE:LINE, or default.\n\n" +
+					"EXAMPLE:\n   privsgld policy show policies/fertility.yaml",
+				Flags: append([]cli.Flag{text("policy", "", "policy `FILE`, instead of the argument")}, shared()...),
 				Action: func(c *cli.Context) error {
 					p, err := loadPolicy(c)
 					if err != nil {
 						return err
 					}
-					shown := p.Show()
-					return render(c, map[string]any{"name": p.Metadata.Name, "sha256": p.SHA256, "effective": string(shown)}, func(w io.Writer) { _, _ = w.Write(shown) })
+					result := map[string]any{"name": p.Metadata.Name, "sha256": p.SHA256, "effective": string(p.Show()), "origins": p.Origins()}
+					return render(c, result, func(w io.Writer) { _, _ = w.Write(p.Explain()) })
 				},
 			},
 		},
