@@ -339,3 +339,27 @@ func TestExtendsSchema(t *testing.T) {
 		}
 	}
 }
+
+// FuzzExtends: whatever a policy and its base hold, there is a policy or an error
+// of one line; and the policy in effect is one that needs no base.
+func FuzzExtends(f *testing.F) {
+	f.Add(extending, orgBase)
+	f.Add(extending+"budget: {epsilon: 2, analysts: {ann: {epsilon: 1}}}\nallow: {models: []}\n", orgBase)
+	f.Add(extending+"budget: {perJob: {delta: 1e-9}}\n", strings.Replace(orgBase, "privacyUnit: row", "privacyUnit: {entity: id, maxRows: 3}", 1))
+	f.Add(base, orgBase)
+	f.Add(extending, "apiVersion: privsgld/v1\nkind: PolicyBase\nbudget: {}\ndataset: {csv: {}}\nallow: {}\n")
+	f.Fuzz(func(t *testing.T, policy, org string) {
+		p, err := loadFrom(map[string]string{"p.yaml": policy, "org.yaml": org}, "p.yaml")
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\r") {
+				t.Errorf("%q", err)
+			}
+			return
+		}
+		if shown := p.Explain(); len(shown) <= maxFileBytes {
+			if _, err := Parse("shown.yaml", shown); err != nil {
+				t.Errorf("%v\n%s", err, shown)
+			}
+		}
+	})
+}

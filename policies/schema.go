@@ -17,7 +17,7 @@ func Schema() []byte {
 	return schemaFile(s, "schema.json", "privsgld policy")
 }
 
-// BaseSchema returns the same of base files.
+// BaseSchema returns the same of base files; base.schema.json holds its bytes.
 func BaseSchema() []byte {
 	return schemaFile(schemaOf(baseShape), "base.schema.json", "privsgld policy base")
 }

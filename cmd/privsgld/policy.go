@@ -120,7 +120,7 @@ func diffText(w io.Writer, d policies.Difference) {
 	t.AppendHeader(table.Row{"clause", "verdict", "old", "new", "why"})
 	for _, clause := range d.Clauses {
 		if clause.Differs() {
-			t.AppendRow(table.Row{clause.Clause, clause.Verdict, cut(clause.Old), cut(clause.New), clause.Why})
+			t.AppendRow(table.Row{clause.Clause, clause.Verdict.String(), cut(clause.Old), cut(clause.New), clause.Why})
 		}
 	}
 	if t.Length() == 0 {
