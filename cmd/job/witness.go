@@ -46,6 +46,10 @@ func WitnessOf(report []byte, ledgerID string) (ledger.Witness, error) {
 	if err := json.Unmarshal(report, &members); err != nil {
 		return ledger.Witness{}, &UsageError{Message: "the file is no report of a run"}
 	}
+	// A member that stands twice would be signed once, and read either way.
+	if _, err := jcs.Transform(report); err != nil {
+		return ledger.Witness{}, &ForgedReport{"the report is not as it was signed: it has no canonical form"}
+	}
 	delete(members, "signature")
 	plain, err := json.Marshal(members)
 	if err != nil {
