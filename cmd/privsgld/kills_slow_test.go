@@ -10,3 +10,9 @@ const fertilityRuns = 2
 
 // cellRows is the number of rows whose cells TestOneRowSteersNothing sets.
 const cellRows = 3
+
+// faultStride is how many calls of the system TestFaultAtEveryCall goes on at a time.
+const faultStride = 6
+
+// faultRounds is how often it begins anew: threads take calls in another order.
+const faultRounds = 1

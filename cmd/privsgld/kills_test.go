@@ -7,3 +7,9 @@ const kills = 20
 
 // cellRows is the number of rows whose cells TestOneRowSteersNothing sets.
 const cellRows = 1
+
+// faultStride is how many calls of the system TestFaultAtEveryCall goes on at a time.
+const faultStride = 25
+
+// faultRounds is how often it begins anew: threads take calls in another order.
+const faultRounds = 1
