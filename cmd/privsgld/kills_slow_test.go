@@ -16,3 +16,6 @@ const faultStride = 6
 
 // faultRounds is how often it begins anew: threads take calls in another order.
 const faultRounds = 1
+
+// markedFaults is how often TestNoCellIsSeen looks.
+const markedFaults = 108

@@ -16,3 +16,6 @@ const faultStride = 1
 
 // faultRounds is how often it begins anew: threads take calls in another order.
 const faultRounds = 4
+
+// markedFaults is how often TestNoCellIsSeen looks.
+const markedFaults = 540

@@ -13,3 +13,6 @@ const faultStride = 25
 
 // faultRounds is how often it begins anew: threads take calls in another order.
 const faultRounds = 1
+
+// markedFaults is how often TestNoCellIsSeen looks.
+const markedFaults = 27
