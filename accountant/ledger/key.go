@@ -37,8 +37,8 @@ func createKey(stateDir string) (verifier string, err error) {
 		return "", err
 	}
 	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return "", fmt.Errorf("%w: the folder %s cannot be made: %v", ErrUnavailable, folder, reason(err))
+	if err := makeFolder(folder); err != nil {
+		return "", err
 	}
 	f, err := os.CreateTemp(folder, ".new-*") // 0600
 	if err != nil {

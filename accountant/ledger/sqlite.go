@@ -96,8 +96,8 @@ func createFile(path string) error {
 		return nil
 	}
 	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return fmt.Errorf("%w: the folder %s cannot be made: %v", ErrUnavailable, folder, reason(err))
+	if err := makeFolder(folder); err != nil {
+		return err
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, os.ErrExist) {

@@ -115,7 +115,7 @@ func (l *Ledger) remember(checkpoint string) {
 		}
 	}
 	folder := filepath.Dir(l.anchor)
-	if os.MkdirAll(folder, 0o700) != nil {
+	if makeFolder(folder) != nil {
 		return
 	}
 	f, err := os.CreateTemp(folder, ".new-*") // 0600
@@ -123,6 +123,10 @@ func (l *Ledger) remember(checkpoint string) {
 		return
 	}
 	_, err = f.WriteString(checkpoint)
+	// A power cut must not leave the name of an anchor with half of its content.
+	if e := f.Sync(); err == nil {
+		err = e
+	}
 	if e := f.Close(); err == nil {
 		err = e
 	}

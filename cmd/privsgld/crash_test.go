@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -92,27 +93,41 @@ type budgetState struct {
 
 func (b *bench) budget() (spent float64, entries, pending int64) {
 	b.t.Helper()
-	var s budgetState
-	if err := json.Unmarshal([]byte(b.run("budget", "-o", "json")), &s); err != nil {
+	spent, entries, pending, err := readBudget([]byte(b.run("budget", "-o", "json")))
+	if err != nil {
 		b.t.Fatal(err)
 	}
-	if len(s.Datasets) == 0 {
-		return 0, 0, 0
+	return spent, entries, pending
+}
+
+func readBudget(text []byte) (spent float64, entries, pending int64, err error) {
+	var s budgetState
+	if err := json.Unmarshal(text, &s); err != nil || len(s.Datasets) == 0 {
+		return 0, 0, 0, err
 	}
-	return s.Datasets[0].Spent, s.Datasets[0].Entries, s.Datasets[0].Pending
+	return s.Datasets[0].Spent, s.Datasets[0].Entries, s.Datasets[0].Pending, nil
 }
 
 // complete says whether an output folder is there, and fails the test if it is
 // there in part.
 func (b *bench) complete(dir string) bool {
 	b.t.Helper()
+	whole, err := b.intact(dir)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return whole
+}
+
+// intact says whether an output folder is there; its error says what is broken in it.
+func (b *bench) intact(dir string) (bool, error) {
 	dir = filepath.Join(b.dir, dir)
 	if _, err := os.Stat(dir); os.IsNotExist(err) {
-		return false
+		return false, nil
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	if err != nil {
-		b.t.Fatalf("an output folder without its report: %v", err)
+		return false, fmt.Errorf("an output folder without its report: %w", err)
 	}
 	var report struct {
 		Files []struct {
@@ -120,18 +135,18 @@ func (b *bench) complete(dir string) bool {
 		}
 	}
 	if err := json.Unmarshal(text, &report); err != nil || len(report.Files) == 0 {
-		b.t.Fatalf("a broken report: %v", err)
+		return false, fmt.Errorf("a broken report: %v", err)
 	}
 	for _, f := range report.Files {
 		content, err := os.ReadFile(filepath.Join(dir, f.Name))
 		if err != nil {
-			b.t.Fatal(err)
+			return false, err
 		}
 		if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != f.SHA256 {
-			b.t.Fatalf("%s is not the file of its report", f.Name)
+			return false, fmt.Errorf("%s is not the file of its report", f.Name)
 		}
 	}
-	return true
+	return true, nil
 }
 
 // TestKill kills the program at random moments of a run. What is left is a

@@ -19,3 +19,6 @@ const faultRounds = 1
 
 // markedFaults is how often TestNoCellIsSeen looks.
 const markedFaults = 108
+
+// powerCuts is half the number of power cuts of TestPowerCut.
+const powerCuts = 40

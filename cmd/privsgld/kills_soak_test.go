@@ -19,3 +19,6 @@ const faultRounds = 4
 
 // markedFaults is how often TestNoCellIsSeen looks.
 const markedFaults = 540
+
+// powerCuts is half the number of power cuts of TestPowerCut.
+const powerCuts = 260

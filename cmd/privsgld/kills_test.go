@@ -16,3 +16,6 @@ const faultRounds = 1
 
 // markedFaults is how often TestNoCellIsSeen looks.
 const markedFaults = 27
+
+// powerCuts is half the number of power cuts of TestPowerCut.
+const powerCuts = 6
