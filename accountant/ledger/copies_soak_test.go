@@ -4,3 +4,6 @@ package ledger
 
 // earlierCopies is the number of ledgers that TestEarlierCopiesAreFound sets back.
 const earlierCopies = 200
+
+// flippedBits is the number of bits that TestFlippedBits flips.
+const flippedBits = 10000
