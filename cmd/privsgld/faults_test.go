@@ -22,6 +22,9 @@ import (
 // spent never drops, no file is left over, and the next command needs no repair.
 // Calls are counted for each thread.
 func TestFaultAtEveryCall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one process after another: left out in short mode")
+	}
 	strace, err := exec.LookPath("strace")
 	if err == nil {
 		err = exec.Command(strace, "-o", os.DevNull, "true").Run()

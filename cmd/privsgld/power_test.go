@@ -25,6 +25,9 @@ import (
 // settled charge, no row was read without a durable reservation, and a run that has
 // ended is there. With fsync left out of the record the same cuts must do damage.
 func TestPowerCut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one process after another: left out in short mode")
+	}
 	strace, err := exec.LookPath("strace")
 	if err == nil {
 		err = exec.Command(strace, "-o", os.DevNull, "true").Run()
