@@ -69,12 +69,13 @@ type prepared struct {
 	model   string
 
 	comparison EpsilonByAccountant // of what is reserved
+	approvals  approvals
 }
 
 // Plan approves and plans the run and asks the ledger what it would decide. It
 // reads no data and reserves nothing.
 func (r *Run) Plan(ctx context.Context) (*Report, error) {
-	p, err := r.prepare(ctx)
+	p, err := r.prepare(ctx, planned)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +89,7 @@ func (r *Run) Plan(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	report.Sampler.Seconds = p.plan.Seconds()
+	report.Warnings = append(p.approvals.missing, report.Warnings...)
 	return report, nil
 }
 
@@ -115,7 +117,7 @@ func (r *Run) Do(ctx context.Context) (*Report, error) {
 
 // start does all that comes before the reservation.
 func (r *Run) start(ctx context.Context) (*prepared, *gate.Output, error) {
-	p, err := r.prepare(ctx)
+	p, err := r.prepare(ctx, forReal)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -143,12 +145,15 @@ func giveBack(ctx context.Context, void func(context.Context) error) error {
 }
 
 // prepare reads the policy, approves the request against it and plans.
-func (r *Run) prepare(ctx context.Context) (*prepared, error) {
+func (r *Run) prepare(ctx context.Context, what intent) (*prepared, error) {
 	policy, err := LoadPolicy(r.PolicyPath)
 	if err != nil {
 		return nil, err
 	}
 	p := &prepared{run: r, policy: policy}
+	if p.approvals, err = r.readApprovals(policy, what); err != nil {
+		return nil, err
+	}
 	if p.epsilon, err = amount("epsilon", r.Epsilon); err != nil {
 		return nil, err
 	}
@@ -287,7 +292,7 @@ func (p *prepared) makePlan() error {
 // approve checks the policy's rules and makes the ledger's request.
 func (p *prepared) approve() error {
 	r, d := p.run, p.policy.Dataset
-	err := p.policy.Approve(policies.Job{
+	err := p.approvals.decide(p.policy, policies.Job{
 		Kind: "run", Model: p.model, Target: p.binding.Encoding().Target, Analyst: r.Analyst, Purpose: r.Purpose,
 		LedgerID: p.ledger.ID(), Epsilon: p.epsilon, Delta: p.delta,
 	}, r.Now())
@@ -496,7 +501,7 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 	budget.GrantableEpsilon = p.underJobCap(budget.GrantableEpsilon)
 	rep := &Report{
 		Schema: ReportSchema, RunID: p.request.RunID, Kind: "run", Status: "planned",
-		Policy:  PolicyRef{Name: p.policy.Metadata.Name, SHA256: p.policy.SHA256},
+		Policy:  PolicyRef{Name: p.policy.Metadata.Name, SHA256: p.policy.SHA256, ApprovedBy: p.approvals.by},
 		Dataset: DatasetRef{Name: d.Name}, Analyst: r.Analyst, Purpose: r.Purpose,
 		Time: utc(r.Now()),
 		Guarantee: Guarantee{
