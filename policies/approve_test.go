@@ -119,4 +119,12 @@ func TestApproveEmptyLists(t *testing.T) {
 	if err := p.Approve(job, time.Now()); err == nil {
 		t.Error("a nameless job steps around the caps")
 	}
+	p = mustParse(t, edit(t, "  perJob", "  purposes: {x: {epsilon: 1}}\n  perJob"))
+	job.Analyst = "ann"
+	for purpose, want := range map[string]bool{"x": true, "y": true, "": false, "*": false} {
+		job.Purpose = purpose
+		if err := p.Approve(job, time.Now()); (err == nil) != want {
+			t.Errorf("purpose %q under a cap of one: %v", purpose, err)
+		}
+	}
 }

@@ -65,9 +65,6 @@ type Difference struct {
 //   - Of caps, lists, the last day and renewals the smaller, shorter, earlier and
 //     rarer is tighter. A cap or a pin that is added is tighter, and a list
 //     beside none at all: that allows anything, in later versions too.
-//   - Rules for signatures are compared by who satisfies them: more signatures of
-//     the same keys are tighter, other keys cannot be compared. An owner's key that
-//     is added is looser, since it permits amendments.
 //   - A column that is added is looser, since columns that a policy does not name
 //     are never read. Bounds, levels, types, defaults, the number of rows, maxRows,
 //     the target and the reading of CSV promise nothing: the guarantee holds for
@@ -83,7 +80,6 @@ func Diff(old, next *Policy) Difference {
 	d.list("allow.queries", words(old.Allow.Queries), words(next.Allow.Queries))
 	d.list("allow.analysts", everyone(old.Allow.Analysts), everyone(next.Allow.Analysts))
 	d.list("allow.purposes", words(old.Allow.Purposes), words(next.Allow.Purposes))
-	d.approvals(old.Approvals, next.Approvals)
 	d.expiry(old.Expires, next.Expires)
 	d.pin(old.LedgerID, next.LedgerID)
 	return d
@@ -201,7 +197,9 @@ func (d *Difference) budget(old, next Budget) {
 	} else {
 		d.exactly("budget.pureEpsilon", old.PureEpsilon.String(), next.PureEpsilon.String(), "pure events go through the filter, or are added up plainly")
 	}
-	d.analysts(old, next)
+	d.caps("budget.analysts.", keysOfBoth(old.Analysts, next.Analysts, "*"), old, next, Budget.analystCap)
+	d.caps("budget.purposes.", keysOfBoth(old.Purposes, next.Purposes, "*"), old, next, Budget.purposeCap)
+	d.caps("budget.periods.", keysOfBoth(old.Periods, next.Periods), old, next, Budget.periodCap)
 	d.add("budget.renews", compareInts(renewalRank(old.Renews), renewalRank(next.Renews)), old.Renews, next.Renews, "")
 }
 
@@ -307,19 +305,19 @@ func (c *Cap) text() string {
 	return c.entry()
 }
 
-// analysts compares the caps of everybody whom one of the policies names, and
-// of everybody else.
-func (d *Difference) analysts(old, next Budget) {
-	names := map[string]bool{"*": true}
-	for name := range old.Analysts {
-		names[name] = true
-	}
-	for name := range next.Analysts {
-		names[name] = true
-	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		was, had := old.analystCap(name)
-		is, has := next.analystCap(name)
+// keysOfBoth returns the names that one of two tables of caps has, and more.
+func keysOfBoth(old, next map[string]Cap, more ...string) []string {
+	names := slices.Concat(slices.Collect(maps.Keys(old)), slices.Collect(maps.Keys(next)), more)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// caps compares the caps of a table: of everybody whom one of the policies
+// names, and of everybody else.
+func (d *Difference) caps(clause string, names []string, old, next Budget, find func(Budget, string) (*Cap, bool)) {
+	for _, name := range names {
+		was, had := find(old, name)
+		is, has := find(next, name)
 		c := Same
 		switch {
 		case had && has:
@@ -329,7 +327,7 @@ func (d *Difference) analysts(old, next Budget) {
 		case had:
 			c = Looser
 		}
-		d.add("budget.analysts."+name, c, was.text(), is.text(), "")
+		d.add(clause+name, c, was.text(), is.text(), "")
 	}
 }
 

@@ -177,10 +177,14 @@ func (n *node) insisting(whole *node) *node {
 		}
 	}
 	// A cap of everybody holds for those whom the policy names, too.
-	if caps := n.get("budget", "analysts"); caps != nil {
+	for _, table := range []string{"analysts", "purposes"} {
+		caps := n.get("budget", table)
+		if caps == nil {
+			continue
+		}
 		budget := m.get("budget")
 		for i, k := range budget.keys {
-			if k.text == "analysts" {
+			if k.text == table {
 				budget.values[i] = caps
 			}
 		}

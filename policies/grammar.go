@@ -127,7 +127,6 @@ var policyShape = &shape{kind: objectShape, fields: []field{
 	{key: "budget", value: budgetShape, required: true, inherits: true, doc: "the most that all jobs on the data set may cost together"},
 	{key: "allow", value: allowShape, doc: "what jobs may be; a list left out allows anything"},
 	{key: "expires", value: &shape{kind: dateShape}, doc: "the last day on which jobs may run, UTC"},
-	{key: "approvals", value: approvalsShape, doc: "whose signatures are asked for; left out: nobody's"},
 	{key: "ledger", doc: "left out: any ledger", value: &shape{kind: objectShape, fields: []field{
 		{key: "id", value: wordShape, required: true, doc: "the public key that `privsgld ledger init` prints"},
 	}}},
@@ -141,9 +140,9 @@ var baseShape = &shape{kind: objectShape, fields: slices.Concat(
 		{key: "kind", value: oneOf(BaseKind), required: true},
 		{key: "metadata", value: pick(policyShape.field("metadata").value, "owner")},
 		{key: "dataset", value: pick(datasetShape, "privacyUnit", "adjacency", "csv")},
-		{key: "budget", value: pick(budgetShape, "epsilon", "delta", "accountant", "order", "perJob", "approximateDelta", "pureEpsilon", "analysts", "renews")},
+		{key: "budget", value: pick(budgetShape, "epsilon", "delta", "accountant", "order", "perJob", "approximateDelta", "pureEpsilon", "analysts", "purposes", "periods", "renews")},
 	},
-	pick(policyShape, "extends", "allow", "expires", "approvals", "ledger").fields)}
+	pick(policyShape, "extends", "allow", "expires", "ledger").fields)}
 
 // pick returns some fields of an object, none of them required.
 func pick(s *shape, keys ...string) *shape {
@@ -226,6 +225,12 @@ var budgetShape = &shape{kind: objectShape, fields: []field{
 	{key: "approximateDelta", value: &shape{kind: amountShape, limits: numRange{below: "1"}}, fallback: 0, doc: "the share of delta for approximate events; 0: they are refused"},
 	{key: "pureEpsilon", value: &shape{kind: amountShape, limits: numRange{most: maxEpsilon}}, fallback: 0, doc: "the share of epsilon for pure events, added up plainly; 0: they go through the filter"},
 	{key: "analysts", value: &shape{kind: tableShape, text: nameRule, item: capShape, most: maxListed}, doc: "caps by analyst; \"*\": each other analyst separately"},
+	{key: "purposes", value: &shape{kind: tableShape, text: plainRule, item: capShape, most: maxListed}, doc: "caps by purpose; \"*\": each other purpose separately; every job must name one"},
+	{key: "periods", doc: "caps of calendar periods that are shorter than that of the budget", value: &shape{kind: objectShape, fields: []field{
+		{key: "monthly", value: capShape},
+		{key: "quarterly", value: capShape},
+		{key: "yearly", value: capShape},
+	}}},
 	{key: "renews", value: oneOf(renewals...), fallback: "never", doc: "when a new period with a fresh budget begins"},
 }}
 

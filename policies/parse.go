@@ -387,8 +387,7 @@ func fill(root *node) *Policy {
 			Analysts: textsOf(root.get("allow", "analysts")),
 			Purposes: textsOf(root.get("allow", "purposes")),
 		},
-		Approvals: fillApprovals(root.get("approvals")),
-		LedgerID:  textOf(root.get("ledger", "id")),
+		LedgerID: textOf(root.get("ledger", "id")),
 	}
 	if n := root.get("expires"); n != nil {
 		d, err := ParseDate(n.text)
@@ -485,13 +484,21 @@ func fillBudget(n *node) Budget {
 	if v := n.get("renews"); v != nil {
 		b.Renews = v.text
 	}
-	if v := n.get("analysts"); v != nil {
-		b.Analysts = make(map[string]Cap, len(v.keys))
-		for i, key := range v.keys {
-			b.Analysts[key.text] = fillCap(v.values[i])
-		}
-	}
+	b.Analysts = fillCaps(n.get("analysts"))
+	b.Purposes = fillCaps(n.get("purposes"))
+	b.Periods = fillCaps(n.get("periods"))
 	return b
+}
+
+func fillCaps(n *node) map[string]Cap {
+	if n == nil {
+		return nil
+	}
+	caps := make(map[string]Cap, len(n.keys))
+	for i, key := range n.keys {
+		caps[key.text] = fillCap(n.values[i])
+	}
+	return caps
 }
 
 func fillCap(n *node) Cap {

@@ -23,7 +23,6 @@ type Policy struct {
 	Dataset    Dataset
 	Budget     Budget
 	Allow      Allow
-	Approvals  Approvals
 	Expires    *Date  // the last day on which jobs may run, UTC; nil: no end
 	LedgerID   string // the only ledger to charge; "": any
 	SHA256     string // lower-case hex over the bytes of the file, or of it and its bases: readBases says how
@@ -111,13 +110,21 @@ type Budget struct {
 	Order            float64 // the RDP filter's order; 0: the best for Gaussian-like use
 	PerJob           *Cap    // nil: a job may use all that is left
 	Analysts         map[string]Cap
-	Renews           string // never, monthly, quarterly or yearly
+	Purposes         map[string]Cap
+	Periods          map[string]Cap // by renewal: monthly, quarterly, yearly; each shorter than Renews
+	Renews           string         // never, monthly, quarterly or yearly
 }
 
 // A Cap is a smaller budget within the policy's.
 type Cap struct {
 	Epsilon accountant.Amount
 	Delta   *accountant.Amount // nil: the policy's
+}
+
+// CapTerms returns what the filter of a cap is registered with: the cap's ε and
+// δ without shares, under the budget's accountant at an order of its own.
+func (b Budget) CapTerms(c Cap) accountant.Terms {
+	return accountant.Terms{Method: b.Accountant, Epsilon: c.Epsilon, Delta: c.within(b.Delta)}
 }
 
 // Terms returns what the budget's filter is registered with.
@@ -146,10 +153,25 @@ type Allow struct {
 // exists: only the policy's budget bounds that analyst then.
 func (p *Policy) AnalystCap(name string) (*Cap, bool) { return p.Budget.analystCap(name) }
 
-func (b Budget) analystCap(name string) (*Cap, bool) {
-	c, ok := b.Analysts[name]
+func (b Budget) analystCap(name string) (*Cap, bool) { return capOf(b.Analysts, name) }
+
+// PurposeCap is AnalystCap for purposes.
+func (p *Policy) PurposeCap(name string) (*Cap, bool) { return p.Budget.purposeCap(name) }
+
+func (b Budget) purposeCap(name string) (*Cap, bool) { return capOf(b.Purposes, name) }
+
+func (b Budget) periodCap(renews string) (*Cap, bool) {
+	c, ok := b.Periods[renews]
 	if !ok {
-		c, ok = b.Analysts["*"]
+		return nil, false
+	}
+	return &c, true
+}
+
+func capOf(caps map[string]Cap, name string) (*Cap, bool) {
+	c, ok := caps[name]
+	if !ok {
+		c, ok = caps["*"]
 	}
 	if !ok {
 		return nil, false

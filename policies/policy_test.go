@@ -70,11 +70,12 @@ func TestEveryKey(t *testing.T) {
 		"type: boolean", "type: boolean, default: true",
 		"  columns:", "  csv: {header: false, separator: \"\\t\", null: [NA, \"\"], trim: false}\n  columns:",
 		"  perJob: {epsilon: 1}", "  accountant: rdp\n  order: 12.5\n  approximateDelta: 1e-7\n  pureEpsilon: 0.25\n"+
-			"  analysts: {\"*\": {epsilon: 2}, ann: {epsilon: 1, delta: 1e-8}}\n  renews: yearly\n  perJob: {epsilon: 1, delta: 5e-7}",
+			"  analysts: {\"*\": {epsilon: 2}, ann: {epsilon: 1, delta: 1e-8}}\n  purposes: {a: {epsilon: 1.5}}\n  periods: {monthly: {epsilon: 0.5, delta: 1e-8}}\n  renews: yearly\n  perJob: {epsilon: 1, delta: 5e-7}",
 		"  models: [logistic]", "  models: [mlp]\n  queries: [sum, count]\n  analysts: [ann, bob]\n  purposes: [a, b c]",
 		"allow:", "expires: 2027-12-31\nledger: {id: \"privsgld-ledger+x\"}\nallow:"))
 	text := func(s string) *string { return &s }
 	rows, tiny, half := int64(100), accountant.MustAmount("1e-8"), accountant.MustAmount("5e-7")
+	half1 := accountant.MustAmount("0.5")
 	want := &Policy{
 		APIVersion: "privsgld/v1", Kind: "Policy",
 		Metadata: Metadata{Name: "base", Owner: "someone"},
@@ -98,7 +99,9 @@ func TestEveryKey(t *testing.T) {
 				"*":   {Epsilon: accountant.MustAmount("2")},
 				"ann": {Epsilon: accountant.MustAmount("1"), Delta: &tiny},
 			},
-			Renews: "yearly",
+			Purposes: map[string]Cap{"a": {Epsilon: accountant.MustAmount("1.5")}},
+			Periods:  map[string]Cap{"monthly": {Epsilon: half1, Delta: &tiny}},
+			Renews:   "yearly",
 		},
 		Allow:   Allow{Models: []string{"mlp"}, Queries: []string{"sum", "count"}, Analysts: []string{"ann", "bob"}, Purposes: []string{"a", "b c"}},
 		Expires: &Date{2027, time.December, 31}, LedgerID: "privsgld-ledger+x", SHA256: p.SHA256, origins: p.origins,
@@ -198,7 +201,7 @@ func TestTemplate(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if p.Dataset.Rows == nil || p.Expires == nil || p.LedgerID == "" || p.Allow.Purposes == nil || p.Budget.Analysts == nil {
+	if p.Dataset.Rows == nil || p.Expires == nil || p.LedgerID == "" || p.Allow.Purposes == nil || p.Budget.Analysts == nil || p.Budget.Purposes == nil || p.Budget.Periods == nil {
 		t.Errorf("a commented line has no effect: %+v", p)
 	}
 }
@@ -216,6 +219,19 @@ func TestAnalystCap(t *testing.T) {
 	p = mustParse(t, edit(t, "  perJob", "  analysts: {ann: {epsilon: 1}}\n  perJob"))
 	if _, ok := p.AnalystCap("bob"); ok {
 		t.Error("bob has ann's cap")
+	}
+	if _, ok := p.PurposeCap("ann"); ok {
+		t.Error("a purpose has an analyst's cap")
+	}
+	p = mustParse(t, edit(t, "  perJob", "  purposes: {\"*\": {epsilon: 2}, x: {epsilon: 1, delta: 1e-7}}\n  perJob"))
+	for name, want := range map[string]string{"x": "1 1e-7", "y": "2 1e-6"} {
+		c, ok := p.PurposeCap(name)
+		if !ok {
+			t.Fatalf("no cap of purpose %s", name)
+		}
+		if terms := p.Budget.CapTerms(*c); terms.Epsilon.String()+" "+terms.Delta.String() != want || terms.Method != accountant.MethodRDP || terms.Order != 0 {
+			t.Errorf("%s: %+v", name, terms)
+		}
 	}
 }
 

@@ -69,9 +69,9 @@ func originsOf(root *node) map[string]string {
 		for j, inner := range value.keys {
 			name, n := key.text+"."+inner.text, value.values[j]
 			switch name {
-			case "budget.analysts":
-				for k, analyst := range n.keys {
-					m[name+"."+analyst.text] = n.values[k].places()
+			case "budget.analysts", "budget.purposes", "budget.periods":
+				for k, of := range n.keys {
+					m[name+"."+of.text] = n.values[k].places()
 				}
 			case "dataset.columns":
 				for _, column := range n.values {
@@ -128,7 +128,6 @@ func (p *Policy) lines() []shownLine {
 	p.Dataset.show(line)
 	p.Budget.show(line)
 	p.Allow.show(line)
-	p.Approvals.show(line)
 	if p.Expires != nil {
 		line("expires", "expires: %s", p.Expires)
 	}
@@ -203,10 +202,13 @@ func (b Budget) show(line lineWriter) {
 	}
 	line("budget.approximateDelta", "  approximateDelta: %s", b.ApproximateDelta)
 	line("budget.pureEpsilon", "  pureEpsilon: %s", b.PureEpsilon)
-	if len(b.Analysts) > 0 {
-		line("", "  analysts:")
-		for _, name := range slices.Sorted(maps.Keys(b.Analysts)) {
-			line("budget.analysts."+name, "    %s: %s", yamlText(name), b.Analysts[name].entry())
+	for table, caps := range b.capTables() {
+		if len(caps) == 0 {
+			continue
+		}
+		line("", "  %s:", table)
+		for _, name := range slices.Sorted(maps.Keys(caps)) {
+			line("budget."+table+"."+name, "    %s: %s", yamlText(name), caps[name].entry())
 		}
 	}
 	line("budget.renews", "  renews: %s", b.Renews)

@@ -39,6 +39,8 @@ budget:
   accountant: rdp                      # rdp or gdp: the filter that decides, for ever
   perJob: {epsilon: 1}                 # the most that one job may cost
   # analysts: {"*": {epsilon: 2}}      # "*": each analyst separately
+  # purposes: {"*": {epsilon: 2}}      # "*": each purpose separately; every job must name one
+  # periods: {monthly: {epsilon: 1}}   # of any month; monthly, quarterly or yearly
   # approximateDelta: 1e-7             # a share of delta for approximate events
   # pureEpsilon: 0.5                   # a share of epsilon for pure events, added up plainly
   renews: never                        # never, monthly, quarterly or yearly

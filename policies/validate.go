@@ -2,6 +2,7 @@ package policies
 
 import (
 	"errors"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -21,10 +22,7 @@ func validate(p *Policy, root *node) *fault {
 	if bad := validateTarget(p.Dataset, root.get("dataset", "target")); bad != nil {
 		return bad
 	}
-	if bad := validateBudget(p.Budget, root.get("budget")); bad != nil {
-		return bad
-	}
-	return validateApprovals(root.get("approvals"))
+	return validateBudget(p.Budget, root.get("budget"))
 }
 
 func validateColumns(d Dataset, n *node) *fault {
@@ -168,9 +166,16 @@ func validateBudget(b Budget, n *node) *fault {
 			return bad
 		}
 	}
-	if table := n.get("analysts"); table != nil {
+	for name, caps := range b.capTables() {
+		table := n.get(name)
+		if table == nil {
+			continue
+		}
 		for i, key := range table.keys {
-			if bad := validateCap(b.Analysts[key.text], b, table.values[i], "budget.analysts."+key.text); bad != nil {
+			if name == "periods" && !shorter(key.text, b.Renews) {
+				return faultAt(key, "budget.periods.%s is no shorter than the period of the budget, which renews %s; remove it", key.text, b.Renews)
+			}
+			if bad := validateCap(caps[key.text], b, table.values[i], "budget."+name+"."+key.text); bad != nil {
 				return bad
 			}
 		}
@@ -184,6 +189,18 @@ func validateBudget(b Budget, n *node) *fault {
 		return faultAt(at, "budget: %s", filterMessage(err))
 	}
 	return nil
+}
+
+// capTables yields the tables of caps by their keys, in the order of the file.
+func (b Budget) capTables() iter.Seq2[string, map[string]Cap] {
+	return func(yield func(string, map[string]Cap) bool) {
+		_ = yield("analysts", b.Analysts) && yield("purposes", b.Purposes) && yield("periods", b.Periods)
+	}
+}
+
+// shorter reports whether periods of one renewal lie within those of another.
+func shorter(renewal, within string) bool {
+	return within == "never" || renewalRank(renewal) > renewalRank(within)
 }
 
 // filterMessage is the filter's own reason without the class it belongs to.
