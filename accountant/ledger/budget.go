@@ -35,8 +35,8 @@ type Budget struct {
 	Period  string  // always, or the year, quarter or month: 2026, 2026-Q4, 2026-11
 	Periods int64   // periods opened so far, this one included
 
-	// GrantableEpsilon is EpsilonRemaining at the job's δ and under the
-	// analyst's cap as well.
+	// GrantableEpsilon is EpsilonRemaining at the job's δ and under all caps of
+	// the request as well.
 	GrantableEpsilon float64
 }
 
@@ -71,6 +71,7 @@ func (n number) MarshalJSON() ([]byte, error) {
 // An account is a filter and what was charged to it.
 type account struct {
 	name   string // policyAccount or the cap's name
+	period string
 	filter *accountant.Filter
 	total  total
 }

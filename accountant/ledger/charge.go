@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/privsgld/privsgld/accountant"
 )
@@ -51,9 +52,12 @@ func applyRegister(s rows, e entry) error {
 		}
 		return putRow(s, key("dataset", e.Dataset), dataset{Registration: *e.Registration, Period: e.Period, Periods: 1})
 	}
-	_, again, err := getRow[wireTerms](s, key("cap", e.Dataset, e.Cap.Name))
+	have, again, err := getRow[wireTerms](s, key("cap", e.Dataset, e.Cap.Name))
 	if err != nil {
 		return err
+	}
+	if registered && again && e.Registration == nil {
+		return applyTighten(s, e, have)
 	}
 	if !registered || again || e.Registration != nil || e.Cap.Name == policyAccount || len(e.Costs) != 1 || e.Costs[0].Account != e.Cap.Name {
 		return contradiction("a cap is registered twice, or for no data set")
@@ -66,7 +70,15 @@ func applyRegister(s rows, e entry) error {
 	if !ok {
 		return contradiction("a cost is no finite number")
 	}
-	if err := putTotal(s, e.Dataset, d.Period, e.Cap.Name, t); err != nil {
+	at, err := e.time()
+	if err != nil {
+		return err
+	}
+	period, err := accountPeriod(d, e.Cap.Name, at)
+	if err != nil {
+		return err
+	}
+	if err := putTotal(s, e.Dataset, period, e.Cap.Name, t); err != nil {
 		return err
 	}
 	return putRow(s, key("cap", e.Dataset, e.Cap.Name), e.Cap.Terms)
@@ -100,13 +112,17 @@ func applyReserve(s rows, admits admission, e entry) error {
 	if len(e.Costs) == 0 || e.Costs[0].Account != policyAccount {
 		return contradiction("a reservation is not charged to the policy")
 	}
+	at, err := e.time()
+	if err != nil {
+		return err
+	}
 	for i, w := range e.Costs {
 		for _, other := range e.Costs[:i] {
 			if other.Account == w.Account {
 				return contradiction("a reservation is charged twice to one account")
 			}
 		}
-		a, err := getAccount(s, e.Dataset, d, w.Account)
+		a, err := getAccount(s, e.Dataset, d, w.Account, at)
 		if err != nil {
 			return err
 		}
@@ -118,7 +134,7 @@ func applyReserve(s rows, admits admission, e entry) error {
 		if !ok || !admits(a.filter, t.spentUp()) {
 			return errNotAdmitted
 		}
-		if err := putTotal(s, e.Dataset, d.Period, w.Account, t); err != nil {
+		if err := putTotal(s, e.Dataset, a.period, w.Account, t); err != nil {
 			return err
 		}
 	}
@@ -126,7 +142,7 @@ func applyReserve(s rows, admits admission, e entry) error {
 	if err != nil {
 		return err
 	}
-	if err := addEvents(s, e.Dataset, d.Period, e.Reservation.Analyst, m, 1); err != nil {
+	if err := addEvents(s, e.Dataset, d.Period, *e.Reservation, m, 1); err != nil {
 		return err
 	}
 	d.Entries++
@@ -172,8 +188,16 @@ func applyEnd(s rows, earlier entryReader, e entry) error {
 	if e.Kind == kindSettle && (e.Event == nil || len(e.Costs) != len(reserved.Costs)) || e.Kind == kindVoid && (e.Event != nil || len(e.Costs) != 0) {
 		return contradiction("a charge ends with other costs than it began")
 	}
+	at, err := reserved.time()
+	if err != nil {
+		return err
+	}
 	for i, w := range reserved.Costs {
-		t, err := getTotal(s, e.Dataset, e.Period, w.Account)
+		period, err := accountPeriod(d, w.Account, at)
+		if err != nil {
+			return err
+		}
+		t, err := getTotal(s, e.Dataset, period, w.Account)
 		if err != nil {
 			return err
 		}
@@ -200,7 +224,7 @@ func applyEnd(s rows, earlier entryReader, e entry) error {
 				return contradiction("a cost is no finite number")
 			}
 		}
-		if err := putTotal(s, e.Dataset, e.Period, w.Account, t); err != nil {
+		if err := putTotal(s, e.Dataset, period, w.Account, t); err != nil {
 			return err
 		}
 	}
@@ -209,8 +233,8 @@ func applyEnd(s rows, earlier entryReader, e entry) error {
 	if err != nil {
 		return err
 	}
-	analyst := reserved.Reservation.Analyst
-	if err := addEvents(s, e.Dataset, e.Period, analyst, m, -1); err != nil {
+	by := *reserved.Reservation
+	if err := addEvents(s, e.Dataset, e.Period, by, m, -1); err != nil {
 		return err
 	}
 	r.State = stateVoid
@@ -219,7 +243,7 @@ func applyEnd(s rows, earlier entryReader, e entry) error {
 		if m, err = mechanismsOf(e); err != nil {
 			return err
 		}
-		if err := addEvents(s, e.Dataset, e.Period, analyst, m, 1); err != nil {
+		if err := addEvents(s, e.Dataset, e.Period, by, m, 1); err != nil {
 			return err
 		}
 	}
@@ -239,8 +263,8 @@ func mechanismsOf(e entry) (events, error) {
 }
 
 // getAccount returns the policy's account or a cap's, in the data set's
-// newest period.
-func getAccount(s rows, name string, d dataset, accountName string) (a account, err error) {
+// newest period and in the cap's period of a time.
+func getAccount(s rows, name string, d dataset, accountName string, at time.Time) (a account, err error) {
 	terms := d.Registration.Terms
 	if accountName != policyAccount {
 		var ok bool
@@ -254,7 +278,10 @@ func getAccount(s rows, name string, d dataset, accountName string) (a account, 
 	if a.filter, err = terms.filter(); err != nil {
 		return a, err
 	}
-	a.total, err = getTotal(s, name, d.Period, accountName)
+	if a.period, err = accountPeriod(d, accountName, at); err != nil {
+		return a, err
+	}
+	a.total, err = getTotal(s, name, a.period, accountName)
 	return a, err
 }
 

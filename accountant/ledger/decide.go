@@ -12,8 +12,10 @@ import (
 
 // A decision is what a ledger answers to a request.
 type decision struct {
-	entries  []entry // to append; the reservation last
-	refused  string  // or why not
+	entries  []entry   // to append; the reservation last
+	refused  string    // or why not
+	by       []account // that refused
+	behind   string    // "", or that the clock is
 	snapshot snapshot
 }
 
@@ -28,19 +30,35 @@ func (d *decision) result() (Budget, error) {
 		reason += fmt.Sprintf("; epsilon %s would still be granted", strconv.FormatFloat(b.GrantableEpsilon, 'g', -1, 64))
 	} else {
 		reason += "; no run would be granted any more"
-		if b.Period != "always" {
-			reason += " in period " + b.Period
+		if period := d.by[0].period; period != "always" {
+			reason += " in period " + period
 		}
 	}
-	return b, &Refused{Reason: reason, Budget: b, GrantableEpsilon: b.GrantableEpsilon}
+	r := &Refused{Reason: reason + d.behind, Budget: b, GrantableEpsilon: b.GrantableEpsilon}
+	for _, a := range d.by {
+		r.By = append(r.By, a.name)
+	}
+	return b, r
 }
 
-// decide works out, in the overlay, what a request does to the state. next is
-// the number of the next entry.
-func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error) {
+// clockBehind says in a refusal that the clock is far behind the ledger's time:
+// a clock that is set back opens no period again.
+func (d *decision) clockBehind(clock, now time.Time) {
+	if d.refused != "" && now.Sub(clock) > time.Hour {
+		d.behind = "; the clock is behind the newest entry, of " + now.Format(time.RFC3339) + ", which is the ledger's time"
+	}
+}
+
+// decide works out, in the overlay, what a request does to the state. past are
+// the entries so far.
+func decide(s *overlay, past earlierEntries, now time.Time, q Request) (*decision, error) {
 	if err := validate(q); err != nil {
 		return nil, err
 	}
+	if err := upgrade(s, past); err != nil {
+		return nil, err
+	}
+	next := past.size
 	if _, used, err := getRow[run](s, key("run", q.RunID)); err != nil {
 		return nil, err
 	} else if used {
@@ -58,7 +76,7 @@ func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := openCaps(s, row, q, do); err != nil {
+	if err := openCaps(s, past, row, now, q, do); err != nil {
 		return nil, err
 	}
 	names := []string{policyAccount}
@@ -67,7 +85,7 @@ func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error)
 	}
 	var costs []wireCost
 	for _, name := range names {
-		a, err := getAccount(s, q.Dataset, row, name)
+		a, err := getAccount(s, q.Dataset, row, name, now)
 		if err != nil {
 			return nil, err
 		}
@@ -78,11 +96,14 @@ func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error)
 		costs = append(costs, cost)
 		if spent, err := cost.spent(); err != nil {
 			return nil, err
-		} else if d.refused == "" && !a.admits(spent) {
-			d.refused = fmt.Sprintf("the budget of data set %q does not allow this job", q.Dataset)
-			if name != policyAccount {
-				d.refused = fmt.Sprintf("the cap of %s on data set %q does not allow this job", name, q.Dataset)
-			}
+		} else if !a.admits(spent) {
+			d.by = append(d.by, a)
+		}
+	}
+	if len(d.by) > 0 {
+		d.refused = fmt.Sprintf("the budget of data set %q does not allow this job", q.Dataset)
+		if name := d.by[0].name; name != policyAccount {
+			d.refused = fmt.Sprintf("the cap of %s on data set %q does not allow this job", name, q.Dataset)
 		}
 	}
 	before, err := getEvents(s, q.Dataset, row.Period)
@@ -103,7 +124,7 @@ func decide(s *overlay, next int64, now time.Time, q Request) (*decision, error)
 		}
 		after = before.with(m)
 	}
-	d.snapshot, err = takeSnapshot(s, q.Dataset, row, names, q.JobDelta)
+	d.snapshot, err = takeSnapshot(s, q.Dataset, row, names, q.JobDelta, now)
 	d.snapshot.before, d.snapshot.after = before, after
 	return d, err
 }
@@ -143,53 +164,6 @@ func openDataset(s rows, now time.Time, q Request, do func(entry) error) (datase
 		row, _, err = getRow[dataset](s, k)
 	}
 	return row, err
-}
-
-// openCaps does for caps what openDataset does for the data set. A cap that
-// is registered in the middle of a period starts with all that the analyst
-// was charged in it, and keeps that even where a reservation among it ends with
-// less; one that is registered may not be left out.
-func openCaps(s rows, row dataset, q Request, do func(entry) error) error {
-	own := "analyst:" + q.Analyst
-	carried := false
-	for _, c := range q.Caps {
-		carried = carried || c.Name == own
-		have, registered, err := getRow[wireTerms](s, key("cap", q.Dataset, c.Name))
-		if err != nil {
-			return err
-		}
-		if registered {
-			if err := compareTerms("cap of "+c.Name, have, c.Terms); err != nil {
-				return err
-			}
-			continue
-		}
-		f, err := accountant.NewFilter(c.Terms)
-		if err != nil {
-			return fmt.Errorf("%w: the cap of %s: %w", ErrUsage, c.Name, err)
-		}
-		charged, err := getEvents(s, q.Dataset, row.Period, q.Analyst)
-		if err != nil {
-			return err
-		}
-		all, err := charged.composed()
-		if err != nil {
-			return err
-		}
-		cost, err := costOf(account{name: c.Name, filter: f}, all)
-		if err != nil {
-			return fmt.Errorf("ledger: the cap of %s: %w", c.Name, err)
-		}
-		if err := do(entry{Kind: kindRegister, Cap: &wireCap{c.Name, termsToWire(f.Terms())}, Costs: []wireCost{cost}}); err != nil {
-			return err
-		}
-	}
-	if _, registered, err := getRow[wireTerms](s, key("cap", q.Dataset, own)); err != nil {
-		return err
-	} else if registered && !carried {
-		return &Mismatch{fmt.Sprintf("data set %q: the cap of %s is registered and the policy leaves it out", q.Dataset, own)}
-	}
-	return nil
 }
 
 // compare returns a *Mismatch naming the first field in which a registration
@@ -235,7 +209,7 @@ func compareTerms(what string, have wireTerms, asked accountant.Terms) error {
 func quoted(s string) string { return fmt.Sprintf("%q", s) }
 
 func mismatch(what, field, registered, asked string) error {
-	return &Mismatch{fmt.Sprintf("%s is registered with %s %s, the policy says %s; a data set keeps the budget that it was registered with", what, field, registered, asked)}
+	return &Mismatch{fmt.Sprintf("%s is registered with %s %s, the policy says %s; a data set keeps the budget that it was registered with, and its caps do not grow", what, field, registered, asked)}
 }
 
 // maxText bounds every name and text of a request, in bytes.
@@ -255,10 +229,8 @@ func validate(q Request) error {
 			return fmt.Errorf("%w: a name or text has more than %d bytes, or is no UTF-8", ErrUsage, maxText)
 		}
 	}
-	for i, c := range q.Caps {
-		if c.Name != "analyst:"+q.Analyst || i > 0 {
-			return fmt.Errorf("%w: a request carries one cap at most, that of its analyst", ErrUsage)
-		}
+	if err := validateCaps(q); err != nil {
+		return err
 	}
 	return validEvent(q.Event, q.Adjacency)
 }
@@ -289,8 +261,12 @@ func fillSettlement(s rows, reserved entry, actual accountant.Event, e *entry) e
 	if err := validEvent(actual, row.Registration.Adjacency); err != nil {
 		return err
 	}
+	at, err := reserved.time()
+	if err != nil {
+		return err
+	}
 	for _, w := range reserved.Costs {
-		a, err := getAccount(s, reserved.Dataset, row, w.Account)
+		a, err := getAccount(s, reserved.Dataset, row, w.Account, at)
 		if err != nil {
 			return err
 		}
@@ -322,7 +298,11 @@ func snapshotAfter(s rows, reserved, end entry) (snapshot, error) {
 	for _, w := range reserved.Costs {
 		names = append(names, w.Account)
 	}
-	out, err := takeSnapshot(s, end.Dataset, row, names, delta)
+	at, err := end.time()
+	if err != nil {
+		return snapshot{}, err
+	}
+	out, err := takeSnapshot(s, end.Dataset, row, names, delta, at)
 	if err != nil {
 		return out, err
 	}
@@ -341,10 +321,10 @@ func snapshotAfter(s rows, reserved, end entry) (snapshot, error) {
 }
 
 // takeSnapshot is a snapshot but for the events.
-func takeSnapshot(s rows, name string, row dataset, accounts []string, jobDelta accountant.Amount) (snapshot, error) {
+func takeSnapshot(s rows, name string, row dataset, accounts []string, jobDelta accountant.Amount, at time.Time) (snapshot, error) {
 	out := snapshot{adjacency: row.Registration.Adjacency, jobDelta: jobDelta, period: row.Period, periods: row.Periods}
 	for _, n := range accounts {
-		a, err := getAccount(s, name, row, n)
+		a, err := getAccount(s, name, row, n, at)
 		if err != nil {
 			return out, err
 		}

@@ -19,11 +19,17 @@
 //   - Decisions take the same time however long the history is: running totals
 //     are kept, exactly. A settlement takes the reserved cost out of the exact
 //     sum and puts the actual one in; filters see the sum rounded up.
+//   - A request is charged to the policy's filter and to all of its caps (of the
+//     analyst, of the purpose, of a month, quarter or year) in that one transaction:
+//     all of them admit it, or nothing is written. Each cap has a filter of its own,
+//     at an order fixed when it is registered; registered late, it starts with what
+//     was charged before. It may become smaller, and neither larger nor left out.
 //   - A data set keeps the unit, adjacency, terms (with the filter's order) and
 //     renewal that it was registered with; any other value is a *Mismatch.
-//   - Time is the clock's or the newest entry's, whichever is later. A period
-//     opens when the first reservation falls into it; pending reservations of the
-//     one before are closed: they count as spent and can no longer settle.
+//   - Time is the clock's or the newest entry's, whichever is later, for the periods
+//     of caps too: a clock that is set back opens nothing again. A period opens when
+//     the first reservation falls into it; pending reservations of the one before
+//     are closed: they count as spent and can no longer settle.
 //   - Verify recomputes all of it from the entries.
 //
 // The newest checkpoint is remembered in the state folder, as anchors/HASH: an
@@ -39,7 +45,7 @@
 // Amounts are strings, in the accountant's decimal form, so that no digit is
 // lost. All entries have
 //
-//	version   1
+//	version   2; 1 in entries of an earlier program, which come before all others
 //	number    of the entry
 //	time      RFC 3339, UTC, whole seconds, never before the last entry's
 //	nonce     16 random bytes in hexadecimal, so that a checkpoint's hashes
@@ -50,8 +56,9 @@
 // and, by kind,
 //
 //	register  registration {unit, adjacency, terms, renews} and period, the first
-//	register  cap {name, terms}, and costs with what the analyst was charged
-//	          before in the period
+//	register  cap {name, terms}, and costs with what had been charged before, to
+//	          the same analyst or purpose in the data set's period, or to the data
+//	          set in the cap's; of a cap that is registered, made smaller: no costs
 //	reserve   run, period, event, costs, reservation {kind, analyst, purpose,
 //	          policy_name, policy_sha256, epsilon, delta}
 //	settle    run, period, event, costs
@@ -59,7 +66,10 @@
 //	close     period, the one that opens; pending, how many reservations of the
 //	          last one it closes
 //
-// terms are {method, epsilon, delta, approximate_delta, pure_epsilon, order};
+// A cap's name is analyst: or purpose: and the reservation's own, or period: and
+// monthly, quarterly or yearly. The period of a cap of the last kind is that of
+// the reservation's time (2026-11, 2026-Q4, 2026); other caps count in the data
+// set's. terms are {method, epsilon, delta, approximate_delta, pure_epsilon, order};
 // costs a list of {account, loss, pure_epsilon, approximate_delta}, account being
 // "policy" or the cap's name; event is an accountant's event in merged form,
 // with its amounts as strings.
@@ -91,12 +101,15 @@
 // the text up to and with the line's end before the blank line; in the name's last
 // part, a byte 1 and then the public key. What a data set has spent in a period is the
 // sum over its runs of the settled event, of the reserved one where nothing is settled,
-// and of nothing for a void one.
+// and of nothing for a void one. For a cap it is the same sum over the runs whose
+// costs name it, and the costs with which it was registered.
 //
 // # The file
 //
 // SQLite, application_id 0x70736764, user_version 1, with the tables entries
 // (number, body), hashes (number as tlog.StoredHashIndex counts, hash) and
 // state (key, value). State is derived from the entries, but for
-// meta/verifier and meta/checkpoint.
+// meta/verifier, meta/checkpoint and meta/state. It holds events by analyst and by
+// purpose; an earlier program kept none by purpose, and the first entry of this
+// one is written together with them (upgrade.go).
 package ledger

@@ -42,7 +42,8 @@ type entry struct {
 	Pending      *int64            `json:"pending,omitempty"`      // close
 }
 
-const entryVersion = 1
+// Entries of version 1 were written by a program that kept no events by purpose.
+const entryVersion = 2
 
 // nonceBytes is the length of an entry's random part. Checkpoints leave the
 // ledger with every report: without it their hashes would confirm a guess of
@@ -146,7 +147,7 @@ func decodeEntry(data []byte) (entry, error) {
 	if err := d.Decode(&e); err != nil {
 		return e, fmt.Errorf("%w: an entry is not as this program writes it", ErrCorrupt)
 	}
-	if e.Version != entryVersion {
+	if e.Version < 1 || e.Version > entryVersion {
 		return e, fmt.Errorf("%w: an entry has another version", ErrCorrupt)
 	}
 	if len(e.Nonce) != 2*nonceBytes {

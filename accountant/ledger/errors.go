@@ -25,9 +25,10 @@ var (
 // A Refused error says that the budget does not allow a request. Nothing was
 // written.
 type Refused struct {
-	Reason           string  // one line: which budget, and what would still fit
-	Budget           Budget  // as it stands; nothing was added
-	GrantableEpsilon float64 // as in Budget
+	Reason           string   // one line: which budget, and what would still fit
+	Budget           Budget   // as it stands; nothing was added
+	GrantableEpsilon float64  // as in Budget
+	By               []string // the accounts that refuse: "policy" or names of caps
 }
 
 func (r *Refused) Error() string { return r.Reason }

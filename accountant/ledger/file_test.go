@@ -266,7 +266,7 @@ func TestForgedEntries(t *testing.T) {
 				return err
 			}
 			o := newOverlay(s)
-			d, err := decide(o, tree.N, now, gaussianRun("b", reg, "0.2"))
+			d, err := decide(o, earlierIn(s, tree), now, gaussianRun("b", reg, "0.2"))
 			if err != nil {
 				return err
 			}

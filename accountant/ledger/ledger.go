@@ -198,6 +198,16 @@ func (l *Ledger) Checkpoint(ctx context.Context) (text string, err error) {
 	return text, err
 }
 
+// Now returns the ledger's time: the clock's, or the newest entry's where that
+// is later, in whole seconds. Errors: ErrUnavailable, ErrCorrupt, the context's.
+func (l *Ledger) Now(ctx context.Context) (now time.Time, err error) {
+	err = l.store.View(ctx, func(t tx) error {
+		_, now, err = l.begin(t)
+		return err
+	})
+	return now, err
+}
+
 // Reserve charges a request, in one serialisable transaction: it registers
 // the data set and the caps on their first use, opens a new period where the
 // time has come, asks the policy's filter and every cap's, and appends the
@@ -217,9 +227,10 @@ func (l *Ledger) Reserve(ctx context.Context, q Request) (*Reservation, error) {
 			return err
 		}
 		overlay := newOverlay(t)
-		if d, err = decide(overlay, tree.N, now, q); err != nil {
+		if d, err = decide(overlay, earlierIn(t, tree), now, q); err != nil {
 			return err
 		}
+		d.clockBehind(l.clock(), now)
 		if d.refused != "" {
 			return errNotAdmitted
 		}
@@ -259,8 +270,11 @@ func (l *Ledger) Preview(ctx context.Context, q Request) (Budget, error) {
 		if err != nil {
 			return err
 		}
-		d, err = decide(newOverlay(t), tree.N, now, q)
-		return err
+		if d, err = decide(newOverlay(t), earlierIn(t, tree), now, q); err != nil {
+			return err
+		}
+		d.clockBehind(l.clock(), now)
+		return nil
 	})
 	if err != nil {
 		return Budget{}, err
@@ -303,19 +317,22 @@ func (l *Ledger) end(ctx context.Context, r *Reservation, kind string, actual *a
 		if err != nil {
 			return err
 		}
-		earlier := func(n int64) (entry, error) { return readEntry(t, n) }
-		reserved, err := earlier(r.Entry)
+		past := earlierIn(t, tree)
+		reserved, err := past.read(r.Entry)
 		if err != nil {
 			return err
 		}
 		e := entry{Number: tree.N, Time: now.Format(time.RFC3339), Kind: kind, Dataset: reserved.Dataset, Run: r.RunID, Period: reserved.Period}
 		overlay := newOverlay(t)
+		if err := upgrade(overlay, past); err != nil {
+			return err
+		}
 		if actual != nil {
 			if err := fillSettlement(overlay, reserved, *actual, &e); err != nil {
 				return err
 			}
 		}
-		if err := apply(overlay, earlier, admitted, e); err != nil {
+		if err := apply(overlay, past.read, admitted, e); err != nil {
 			return err
 		}
 		if snap, err = snapshotAfter(overlay, reserved, e); err != nil {

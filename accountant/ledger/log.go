@@ -122,6 +122,11 @@ func readEntry(t tx, number int64) (entry, error) {
 	return e, err
 }
 
+// earlierIn returns the entries of a tree.
+func earlierIn(t tx, tree tlog.Tree) earlierEntries {
+	return earlierEntries{func(n int64) (entry, error) { return readEntry(t, n) }, tree.N}
+}
+
 // now is the ledger's time: the clock's, in whole seconds, but never before
 // the newest entry's.
 func (l *Ledger) now(t tx, tree tlog.Tree) (time.Time, error) {

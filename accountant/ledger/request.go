@@ -23,9 +23,10 @@ type Registration struct {
 
 // A Cap is a smaller budget that a request must fit into besides the
 // policy's. It is registered on first use, like a data set, with a filter and
-// a fixed order of its own.
+// a fixed order of its own. The caps of analysts and purposes count within the
+// data set's periods, those of periods within their own, which are shorter.
 type Cap struct {
-	Name  string // "analyst:" and the request's analyst
+	Name  string // "analyst:" or "purpose:" and the request's, or "period:" and monthly, quarterly or yearly
 	Terms accountant.Terms
 }
 
@@ -39,7 +40,7 @@ type Request struct {
 	Event      accountant.Event // what is reserved
 	JobEpsilon accountant.Amount
 	JobDelta   accountant.Amount
-	Caps       []Cap
+	Caps       []Cap // all of them must admit the event, and are charged with it
 }
 
 // A Reservation is a charge that is durable in the ledger. Only the pointer

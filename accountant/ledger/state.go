@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -16,10 +17,15 @@ import (
 //	cap/NAME/CAP                          terms of a cap
 //	total/NAME/PERIOD/ACCOUNT             total charged to a filter
 //	event/NAME/PERIOD/ANALYST/MECHANISM   how often a mechanism was charged
+//	purpose/NAME/PERIOD/PURPOSE/MECHANISM the same by purpose
 //	run/RUN                               a run
 //
-// Beside them stand meta/verifier and meta/checkpoint, which no entry makes.
-const metaPrefix = "meta/"
+// Beside them stand meta/verifier, meta/checkpoint and meta/state (upgrade.go),
+// which no entry makes.
+const (
+	metaPrefix    = "meta/"
+	purposePrefix = "purpose/"
+)
 
 // policyAccount names the policy's own filter among the accounts; caps have a
 // colon in their names.
@@ -87,10 +93,32 @@ func putTotal(r rows, dataset, period, account string, t total) error {
 
 // getEvents sums the counts under a data set's period: all analysts', or one's.
 func getEvents(r rows, dataset, period string, analyst ...string) (events, error) {
-	prefix := key(append([]string{"event", dataset, period}, analyst...)...) + "/"
-	out := events{}
+	return countEvents(r, key(append([]string{"event", dataset, period}, analyst...)...)+"/")
+}
+
+// getPurposeEvents returns the counts of one purpose.
+func getPurposeEvents(r rows, dataset, period, purpose string) (events, error) {
+	return countEvents(r, key("purpose", dataset, period, purpose)+"/")
+}
+
+func countEvents(r rows, prefix string) (events, error) {
+	all, err := countEventsBy(r, prefix, 0)
+	kind, _, _ := strings.Cut(prefix, "/")
+	if all[kind] == nil {
+		return events{}, err
+	}
+	return all[kind], err
+}
+
+// countEventsBy sums the counts under a prefix by one part of their keys.
+func countEventsBy(r rows, prefix string, part int) (map[string]events, error) {
+	out := map[string]events{}
 	err := r.List(prefix, func(k, value string) error {
 		parts := strings.Split(k, "/")
+		by, err := url.PathUnescape(parts[part])
+		if err != nil {
+			return fmt.Errorf("%w: a counted event does not read", ErrCorrupt)
+		}
 		mechanism, err := url.PathUnescape(parts[len(parts)-1])
 		if err != nil {
 			return fmt.Errorf("%w: a counted event does not read", ErrCorrupt)
@@ -99,16 +127,27 @@ func getEvents(r rows, dataset, period string, analyst ...string) (events, error
 		if err != nil || n <= 0 {
 			return fmt.Errorf("%w: a count of events is none", ErrCorrupt)
 		}
-		out[mechanism] += n
+		if out[by] == nil {
+			out[by] = events{}
+		}
+		out[by][mechanism] += n
 		return nil
 	})
 	return out, err
 }
 
-// addEvents adds counts, or takes them out where sign is -1.
-func addEvents(r rows, dataset, period, analyst string, m events, sign int64) error {
+// addEvents adds counts under the reservation's analyst and its purpose, or takes
+// them out where sign is -1.
+func addEvents(r rows, dataset, period string, by wireReservation, m events, sign int64) error {
+	if err := addCounts(r, m, sign, "event", dataset, period, by.Analyst); err != nil {
+		return err
+	}
+	return addCounts(r, m, sign, "purpose", dataset, period, by.Purpose)
+}
+
+func addCounts(r rows, m events, sign int64, under ...string) error {
 	for mechanism, n := range m {
-		k := key("event", dataset, period, analyst, mechanism)
+		k := key(append(slices.Clone(under), mechanism)...)
 		text, ok, err := r.Get(k)
 		if err != nil {
 			return err

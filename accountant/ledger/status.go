@@ -3,9 +3,12 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/privsgld/privsgld/accountant"
 )
@@ -26,21 +29,38 @@ type DatasetStatus struct {
 	Periods          int64 // opened so far, this one included
 	Accountant       accountant.Method
 	Order            float64 // of the filter; 0 under the Gaussian accountant
-	Analysts         []AnalystStatus
+	Analysts         []ShareStatus
+	Purposes         []ShareStatus
+	PeriodCaps       []PeriodCapStatus // the shortest period first
+	ByPeriod         []PeriodStatus    // every period in which something was charged, the oldest first
 }
 
-// An AnalystStatus is the share of one analyst in the period.
-type AnalystStatus struct {
-	Name         string
+// A ShareStatus is what one analyst, or one purpose, was charged in the period.
+type ShareStatus struct {
+	Name         string  // "" of jobs that named no purpose
 	EpsilonSpent float64 // at the policy's δ, or the cap's
 	Cap          *CapStatus
 }
 
-// A CapStatus is an analyst's own budget.
+// A CapStatus is a budget within the policy's.
 type CapStatus struct {
 	Epsilon, Delta   accountant.Amount
-	EpsilonRemaining float64
+	EpsilonRemaining float64 // what the policy and this cap would still grant
 	FractionUsed     float64
+}
+
+// A PeriodCapStatus is the budget of a period that is shorter than the data
+// set's.
+type PeriodCapStatus struct {
+	Renews string // monthly, quarterly or yearly
+	Period string // of the ledger's time
+	Cap    CapStatus
+}
+
+// A PeriodStatus is what was charged in one of the data set's periods.
+type PeriodStatus struct {
+	Period       string
+	EpsilonSpent float64 // at the policy's δ
 }
 
 // MarshalJSON writes the status with the names of the budget command.
@@ -60,13 +80,16 @@ func (d DatasetStatus) MarshalJSON() ([]byte, error) {
 		Periods    int64             `json:"periods"`
 		Accountant accountant.Method `json:"accountant"`
 		Order      number            `json:"order,omitempty"`
-		Analysts   []AnalystStatus   `json:"analysts"`
+		Analysts   []ShareStatus     `json:"analysts"`
+		Purposes   []ShareStatus     `json:"purposes"`
+		PeriodCaps []PeriodCapStatus `json:"period_caps"`
+		ByPeriod   []PeriodStatus    `json:"by_period"`
 	}{d.Name, d.Policy, d.Epsilon, d.Delta, number(d.EpsilonSpent), number(d.EpsilonOdometer), number(d.EpsilonRemaining), number(d.FractionUsed),
-		d.Entries, d.Pending, d.Period, d.Periods, d.Accountant, number(d.Order), d.Analysts})
+		d.Entries, d.Pending, d.Period, d.Periods, d.Accountant, number(d.Order), d.Analysts, d.Purposes, d.PeriodCaps, d.ByPeriod})
 }
 
-// MarshalJSON writes an analyst's share with the same names.
-func (a AnalystStatus) MarshalJSON() ([]byte, error) {
+// MarshalJSON writes a share with the same names.
+func (a ShareStatus) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Name  string     `json:"name"`
 		Spent number     `json:"epsilon_spent"`
@@ -84,14 +107,34 @@ func (c CapStatus) MarshalJSON() ([]byte, error) {
 	}{c.Epsilon, c.Delta, number(c.EpsilonRemaining), number(c.FractionUsed)})
 }
 
+// MarshalJSON writes a period's cap with the same names.
+func (p PeriodCapStatus) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Renews string    `json:"renews"`
+		Period string    `json:"period"`
+		Cap    CapStatus `json:"cap"`
+	}{p.Renews, p.Period, p.Cap})
+}
+
+// MarshalJSON writes a period with the same names.
+func (p PeriodStatus) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Period string `json:"period"`
+		Spent  number `json:"epsilon_spent"`
+	}{p.Period, number(p.EpsilonSpent)})
+}
+
 // statusInput is what is read of a data set before its figures are computed.
 type statusInput struct {
 	name     string
 	row      dataset
 	policy   account
 	all      events
+	now      time.Time
 	analysts map[string]events
-	caps     map[string]account // by analyst
+	purposes map[string]events
+	periods  map[string]events
+	caps     map[string]account // by name
 }
 
 // Status returns every registered data set, by name.
@@ -102,13 +145,17 @@ func (l *Ledger) Status(ctx context.Context) ([]DatasetStatus, error) {
 		if err != nil || tree.N == 0 {
 			return err
 		}
-		return t.List("dataset/", func(k, _ string) error {
+		s := newOverlay(t)
+		if err := upgrade(s, earlierIn(t, tree)); err != nil {
+			return err
+		}
+		return s.List("dataset/", func(k, _ string) error {
 			name, err := url.PathUnescape(strings.TrimPrefix(k, "dataset/"))
 			if err != nil {
 				return contradiction("a row of state does not read")
 			}
-			in := statusInput{name: name, analysts: map[string]events{}, caps: map[string]account{}}
-			if in.row, _, err = getRow[dataset](t, k); err != nil {
+			in := statusInput{name: name, now: now, caps: map[string]account{}}
+			if in.row, _, err = getRow[dataset](s, k); err != nil {
 				return err
 			}
 			period, err := periodOf(in.row.Registration.Renews, now)
@@ -120,7 +167,7 @@ func (l *Ledger) Status(ctx context.Context) ([]DatasetStatus, error) {
 				in.row.Periods++
 			}
 			inputs = append(inputs, in)
-			return inputs[len(inputs)-1].read(t)
+			return inputs[len(inputs)-1].read(s)
 		})
 	})
 	if err != nil {
@@ -138,46 +185,38 @@ func (l *Ledger) Status(ctx context.Context) ([]DatasetStatus, error) {
 	return out, nil
 }
 
-func (in *statusInput) read(t rows) (err error) {
-	if in.policy, err = getAccount(t, in.name, in.row, policyAccount); err != nil {
+func (in *statusInput) read(s rows) (err error) {
+	if in.policy, err = getAccount(s, in.name, in.row, policyAccount, in.now); err != nil {
 		return err
 	}
-	if in.all, err = getEvents(t, in.name, in.row.Period); err != nil {
+	if in.periods, err = countEventsBy(s, key("event", in.name)+"/", 2); err != nil {
 		return err
 	}
-	err = t.List(key("event", in.name, in.row.Period)+"/", func(k, _ string) error {
-		analyst, err := url.PathUnescape(strings.Split(k, "/")[3])
-		if err != nil {
-			return contradiction("a counted event does not read")
-		}
-		if in.analysts[analyst] == nil {
-			in.analysts[analyst], err = getEvents(t, in.name, in.row.Period, analyst)
-		}
-		return err
-	})
-	if err != nil {
+	if in.all = in.periods[in.row.Period]; in.all == nil {
+		in.all = events{}
+	}
+	if in.analysts, err = countEventsBy(s, key("event", in.name, in.row.Period)+"/", 3); err != nil {
 		return err
 	}
-	return t.List(key("cap", in.name)+"/", func(k, _ string) error {
+	if in.purposes, err = countEventsBy(s, key("purpose", in.name, in.row.Period)+"/", 3); err != nil {
+		return err
+	}
+	return s.List(key("cap", in.name)+"/", func(k, _ string) error {
 		name, err := url.PathUnescape(strings.Split(k, "/")[2])
 		if err != nil {
 			return contradiction("a row of state does not read")
 		}
-		analyst := strings.TrimPrefix(name, "analyst:")
-		if in.analysts[analyst] == nil {
-			in.analysts[analyst] = events{}
-		}
-		in.caps[analyst], err = getAccount(t, in.name, in.row, name)
+		in.caps[name], err = getAccount(s, in.name, in.row, name, in.now)
 		return err
 	})
 }
 
 func (in *statusInput) status() (DatasetStatus, error) {
 	terms := in.policy.filter.Terms()
-	adj := in.row.Registration.Adjacency
 	s := DatasetStatus{Name: in.name, Policy: in.row.Policy, Epsilon: terms.Epsilon, Delta: terms.Delta,
 		FractionUsed: in.policy.filter.Fraction(in.policy.total.spentUp()), Entries: in.row.Entries, Pending: in.row.Pending,
-		Period: in.row.Period, Periods: in.row.Periods, Accountant: terms.Method, Order: terms.Order, Analysts: []AnalystStatus{}}
+		Period: in.row.Period, Periods: in.row.Periods, Accountant: terms.Method, Order: terms.Order,
+		PeriodCaps: []PeriodCapStatus{}, ByPeriod: []PeriodStatus{}}
 	var err error
 	if s.EpsilonSpent, err = in.all.epsilon(terms); err != nil {
 		return s, err
@@ -185,24 +224,74 @@ func (in *statusInput) status() (DatasetStatus, error) {
 	if s.EpsilonOdometer, err = in.all.odometer(terms); err != nil {
 		return s, err
 	}
-	if s.EpsilonRemaining, err = grantable([]account{in.policy}, adj, terms.Delta); err != nil {
+	if s.EpsilonRemaining, err = grantable([]account{in.policy}, in.row.Registration.Adjacency, terms.Delta); err != nil {
 		return s, err
 	}
-	for name, charged := range in.analysts {
-		a := AnalystStatus{Name: name}
-		own := terms
-		if c, ok := in.caps[name]; ok {
-			own = c.filter.Terms()
-			a.Cap = &CapStatus{Epsilon: own.Epsilon, Delta: own.Delta, FractionUsed: c.filter.Fraction(c.total.spentUp())}
-			if a.Cap.EpsilonRemaining, err = grantable([]account{in.policy, c}, adj, own.Delta); err != nil {
+	if s.Analysts, err = in.shares(capOfAnalyst, in.analysts); err != nil {
+		return s, err
+	}
+	if s.Purposes, err = in.shares(capOfPurpose, in.purposes); err != nil {
+		return s, err
+	}
+	for _, renews := range []string{"monthly", "quarterly", "yearly"} {
+		a, ok := in.caps[capOfPeriod+":"+renews]
+		if !ok {
+			continue
+		}
+		c, err := in.cap(a)
+		if err != nil {
+			return s, err
+		}
+		s.PeriodCaps = append(s.PeriodCaps, PeriodCapStatus{renews, a.period, *c})
+	}
+	for _, period := range slices.Sorted(maps.Keys(in.periods)) {
+		spent := s.EpsilonSpent
+		if period != in.row.Period {
+			if spent, err = in.periods[period].epsilon(terms); err != nil {
 				return s, err
 			}
 		}
-		if a.EpsilonSpent, err = charged.epsilon(own); err != nil {
-			return s, err
-		}
-		s.Analysts = append(s.Analysts, a)
+		s.ByPeriod = append(s.ByPeriod, PeriodStatus{period, spent})
 	}
-	sort.Slice(s.Analysts, func(i, j int) bool { return s.Analysts[i].Name < s.Analysts[j].Name })
 	return s, nil
+}
+
+// shares returns what analysts, or purposes, were charged, by name; those that
+// have a cap are there whatever they were charged.
+func (in *statusInput) shares(kind string, charged map[string]events) ([]ShareStatus, error) {
+	names := map[string]bool{}
+	for name := range charged {
+		names[name] = true
+	}
+	for name := range in.caps {
+		if k, of, _ := strings.Cut(name, ":"); k == kind {
+			names[of] = true
+		}
+	}
+	out := []ShareStatus{}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		s := ShareStatus{Name: name}
+		own := in.policy.filter.Terms()
+		var err error
+		if c, ok := in.caps[kind+":"+name]; ok {
+			own = c.filter.Terms()
+			if s.Cap, err = in.cap(c); err != nil {
+				return nil, err
+			}
+		}
+		if s.EpsilonSpent, err = charged[name].epsilon(own); err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func (in *statusInput) cap(a account) (*CapStatus, error) {
+	own := a.filter.Terms()
+	left, err := grantable([]account{in.policy, a}, in.row.Registration.Adjacency, own.Delta)
+	if err != nil {
+		return nil, err
+	}
+	return &CapStatus{Epsilon: own.Epsilon, Delta: own.Delta, EpsilonRemaining: left, FractionUsed: a.filter.Fraction(a.total.spentUp())}, nil
 }

@@ -154,6 +154,7 @@ func (im *image) replay() error {
 	s := newOverlay(nil)
 	costs := costMemory{}
 	last := time.Time{}
+	version := 1
 	for n, body := range im.bodies {
 		e, err := decodeEntry(body)
 		if err == nil && e.Number != int64(n) {
@@ -166,6 +167,10 @@ func (im *image) replay() error {
 			}
 			last = t
 		}
+		if err == nil && e.Version < version {
+			err = contradiction("its version is older than that of the one before")
+		}
+		version = e.Version
 		if err == nil {
 			err = apply(s, earlier, verified, e)
 		}
@@ -178,10 +183,16 @@ func (im *image) replay() error {
 		if err == nil {
 			err = costs.check(s, e)
 		}
+		if err == nil {
+			err = checkCapStart(s, earlierEntries{earlier, int64(n)}, e)
+		}
 		if err != nil {
 			return at(int64(n), err)
 		}
 		entries = append(entries, e)
+	}
+	if err := checkVersion(s.written, im.state, version); err != nil {
+		return err
 	}
 	return compareState(s.written, im.state)
 }
@@ -240,7 +251,7 @@ func (m costMemory) check(s rows, e entry) error {
 		return err
 	}
 	for _, w := range e.Costs {
-		a, err := getAccount(s, e.Dataset, d, w.Account)
+		a, err := getAccount(s, e.Dataset, d, w.Account, time.Time{})
 		if err != nil {
 			return err
 		}
@@ -256,9 +267,46 @@ func (m costMemory) check(s rows, e entry) error {
 		if err != nil {
 			return err
 		}
-		if !(recorded.Loss >= is.Loss*(1-machineShare)) || recorded.PureEpsilon.Cmp(is.PureEpsilon) < 0 || recorded.ApproximateDelta.Cmp(is.ApproximateDelta) < 0 {
+		if less(recorded, is) {
 			return contradiction("it is charged less than its event costs")
 		}
+	}
+	return nil
+}
+
+// less reports whether a recorded cost is less than a computed one, but for
+// the last digits.
+func less(recorded, is accountant.Spent) bool {
+	return !(recorded.Loss >= is.Loss*(1-machineShare)) || recorded.PureEpsilon.Cmp(is.PureEpsilon) < 0 || recorded.ApproximateDelta.Cmp(is.ApproximateDelta) < 0
+}
+
+// checkCapStart computes again what a cap starts with where it is registered.
+func checkCapStart(s rows, past earlierEntries, e entry) error {
+	if e.Cap == nil || len(e.Costs) == 0 {
+		return nil
+	}
+	d, _, err := getRow[dataset](s, key("dataset", e.Dataset))
+	if err != nil {
+		return err
+	}
+	at, err := e.time()
+	if err != nil {
+		return err
+	}
+	a, err := getAccount(s, e.Dataset, d, e.Cap.Name, at)
+	if err != nil {
+		return err
+	}
+	w, err := costBefore(s, past, e.Dataset, d, at, a)
+	if err != nil {
+		return contradiction("what its cap starts with has no cost")
+	}
+	is, err := w.spent()
+	if err != nil {
+		return err
+	}
+	if recorded, err := e.Costs[0].spent(); err != nil || less(recorded, is) {
+		return contradiction("its cap starts with less than was charged before")
 	}
 	return nil
 }
@@ -274,7 +322,7 @@ func compareState(made, stored map[string]string) error {
 		if !strings.HasPrefix(k, metaPrefix) && made[k] == "" {
 			return contradiction("the state holds what no entry made: " + kindOfKey(k))
 		}
-		if strings.HasPrefix(k, metaPrefix) && k != verifierKey && k != checkpointKey {
+		if strings.HasPrefix(k, metaPrefix) && k != verifierKey && k != checkpointKey && k != versionKey {
 			return contradiction("the state holds what no entry made: " + kindOfKey(k))
 		}
 	}
