@@ -17,14 +17,18 @@ type UsageError struct {
 
 func (e *UsageError) Error() string { return e.Message }
 
-// Refusal is a request that the budget does not allow: the policy's, the job's
-// cap or the analyst's. Nothing was written.
+// Refusal is a request that the budget does not allow: the policy's, or a cap of
+// the job, its analyst, its purpose or the period. Nothing was written.
 type Refusal struct {
 	Message   string
 	Hint      string
 	Budget    *ledger.Budget
 	Requested string  // the ε asked for, as written
 	Grantable float64 // the largest ε that would still be granted, all caps considered
+
+	// By names all that refuse: "policy", "job", or caps such as "analyst:ann",
+	// "purpose:labour research" and "period:monthly".
+	By []string
 }
 
 func (e *Refusal) Error() string { return e.Message }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,13 +70,12 @@ type prepared struct {
 	model   string
 
 	comparison EpsilonByAccountant // of what is reserved
-	approvals  approvals
 }
 
 // Plan approves and plans the run and asks the ledger what it would decide. It
 // reads no data and reserves nothing.
 func (r *Run) Plan(ctx context.Context) (*Report, error) {
-	p, err := r.prepare(ctx, planned)
+	p, err := r.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,6 @@ func (r *Run) Plan(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	report.Sampler.Seconds = p.plan.Seconds()
-	report.Warnings = append(p.approvals.missing, report.Warnings...)
 	return report, nil
 }
 
@@ -117,7 +116,7 @@ func (r *Run) Do(ctx context.Context) (*Report, error) {
 
 // start does all that comes before the reservation.
 func (r *Run) start(ctx context.Context) (*prepared, *gate.Output, error) {
-	p, err := r.prepare(ctx, forReal)
+	p, err := r.prepare(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -145,20 +144,20 @@ func giveBack(ctx context.Context, void func(context.Context) error) error {
 }
 
 // prepare reads the policy, approves the request against it and plans.
-func (r *Run) prepare(ctx context.Context, what intent) (*prepared, error) {
+func (r *Run) prepare(ctx context.Context) (*prepared, error) {
 	policy, err := LoadPolicy(r.PolicyPath)
 	if err != nil {
 		return nil, err
 	}
 	p := &prepared{run: r, policy: policy}
-	if p.approvals, err = r.readApprovals(policy, what); err != nil {
-		return nil, err
-	}
 	if p.epsilon, err = amount("epsilon", r.Epsilon); err != nil {
 		return nil, err
 	}
 	if p.epsilon.Cmp(accountant.MustAmount("1e-9")) < 0 {
 		return nil, &UsageError{Message: "epsilon is below 1e-9", Hint: "ask for at least 1e-9"}
+	}
+	if p.epsilon.Cmp(accountant.MustAmount("1e9")) > 0 {
+		return nil, &UsageError{Message: "epsilon is above 1e9", Hint: "no policy has more"}
 	}
 	p.delta = policy.Budget.Delta
 	if r.Delta != "" {
@@ -187,7 +186,7 @@ func (r *Run) prepare(ctx context.Context, what intent) (*prepared, error) {
 	if p.ledger, err = r.OpenLedger(ctx); err != nil {
 		return nil, err
 	}
-	if err := p.approve(); err != nil {
+	if err := p.approve(ctx); err != nil {
 		p.ledger.Close() //nolint:errcheck // nothing was written
 		return nil, err
 	}
@@ -290,12 +289,21 @@ func (p *prepared) makePlan() error {
 }
 
 // approve checks the policy's rules and makes the ledger's request.
-func (p *prepared) approve() error {
+func (p *prepared) approve(ctx context.Context) error {
 	r, d := p.run, p.policy.Dataset
-	err := p.approvals.decide(p.policy, policies.Job{
+	// A policy that has expired by the ledger's time stays so when the clock is set
+	// back.
+	now, err := p.ledger.Now(ctx)
+	if err != nil {
+		return err
+	}
+	if at := r.Now(); at.After(now) {
+		now = at
+	}
+	err = p.policy.Approve(policies.Job{
 		Kind: "run", Model: p.model, Target: p.binding.Encoding().Target, Analyst: r.Analyst, Purpose: r.Purpose,
 		LedgerID: p.ledger.ID(), Epsilon: p.epsilon, Delta: p.delta,
-	}, r.Now())
+	}, now)
 	if err != nil && !budgetRefusal(err) {
 		return err
 	}
@@ -311,18 +319,29 @@ func (p *prepared) approve() error {
 		},
 		Event: p.plan.Reserve(), JobEpsilon: p.epsilon, JobDelta: p.delta,
 	}
-	if c, ok := p.policy.AnalystCap(r.Analyst); ok {
-		t := p.policy.Budget.Terms()
-		t.Epsilon, t.Order, t.ApproximateDelta, t.PureEpsilon = c.Epsilon, 0, accountant.Amount{}, accountant.Amount{}
-		if c.Delta != nil {
-			t.Delta = *c.Delta
-		}
-		p.request.Caps = []ledger.Cap{{Name: "analyst:" + r.Analyst, Terms: t}}
-	}
+	p.request.Caps = caps(p.policy, r.Analyst, r.Purpose)
 	if err != nil {
 		return p.capRefusal(err)
 	}
 	return nil
+}
+
+// caps are those of the policy that one job is charged to, all at once.
+func caps(p *policies.Policy, analyst, purpose string) []ledger.Cap {
+	var all []ledger.Cap
+	add := func(name string, c policies.Cap) {
+		all = append(all, ledger.Cap{Name: name, Terms: p.Budget.CapTerms(c)})
+	}
+	if c, ok := p.AnalystCap(analyst); ok {
+		add("analyst:"+analyst, *c)
+	}
+	if c, ok := p.PurposeCap(purpose); ok {
+		add("purpose:"+purpose, *c)
+	}
+	for _, renews := range slices.Sorted(maps.Keys(p.Budget.Periods)) {
+		add("period:"+renews, p.Budget.Periods[renews])
+	}
+	return all
 }
 
 func budgetRefusal(err error) bool {
@@ -335,7 +354,7 @@ func budgetRefusal(err error) bool {
 func (p *prepared) capRefusal(err error) error {
 	var refusal *policies.Refusal
 	errors.As(err, &refusal)
-	out := &Refusal{Message: refusal.Message, Hint: refusal.Hint, Requested: p.epsilon.String()}
+	out := &Refusal{Message: refusal.Message, Hint: refusal.Hint, Requested: p.epsilon.String(), By: []string{"job"}}
 	q := p.request
 	// What is asked about is the state of the budget: next to nothing is added.
 	q.Event = accountant.Gaussian(p.policy.Dataset.Adjacency, 1e12, 1)
@@ -374,7 +393,7 @@ func (p *prepared) refusal(err error) error {
 	if !errors.As(err, &refused) {
 		return err
 	}
-	out := &Refusal{Message: refused.Reason, Requested: p.epsilon.String(), Budget: &refused.Budget, Grantable: p.underJobCap(refused.GrantableEpsilon)}
+	out := &Refusal{Message: refused.Reason, Requested: p.epsilon.String(), Budget: &refused.Budget, Grantable: p.underJobCap(refused.GrantableEpsilon), By: refused.By}
 	if out.Grantable > 0 {
 		out.Hint = fmt.Sprintf("ask for at most --epsilon %s", strconv.FormatFloat(out.Grantable, 'g', -1, 64))
 	} else {
@@ -501,7 +520,7 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 	budget.GrantableEpsilon = p.underJobCap(budget.GrantableEpsilon)
 	rep := &Report{
 		Schema: ReportSchema, RunID: p.request.RunID, Kind: "run", Status: "planned",
-		Policy:  PolicyRef{Name: p.policy.Metadata.Name, SHA256: p.policy.SHA256, ApprovedBy: p.approvals.by},
+		Policy:  PolicyRef{Name: p.policy.Metadata.Name, SHA256: p.policy.SHA256},
 		Dataset: DatasetRef{Name: d.Name}, Analyst: r.Analyst, Purpose: r.Purpose,
 		Time: utc(r.Now()),
 		Guarantee: Guarantee{

@@ -12,8 +12,10 @@ import (
 
 func budgetCommand() *cli.Command {
 	return &cli.Command{
-		Name: "budget", Usage: "what is spent and left, by data set and analyst",
-		Description: `EXAMPLE:
+		Name: "budget", Usage: "what is spent and left, by data set, analyst, purpose and period",
+		Description: `Reservations that are neither settled nor void count as spent.
+
+EXAMPLE:
    privsgld budget --dataset fertility-1980`,
 		Flags: append(append([]cli.Flag{text("dataset", "", "only the data set of that `NAME`")}, ledgerFlags()...), shared()...),
 		Action: func(c *cli.Context) error {
@@ -53,12 +55,32 @@ func budgetText(w io.Writer, datasets []ledger.DatasetStatus) {
 	t.Render()
 	for _, d := range datasets {
 		fmt.Fprintf(w, "%s: odometer ε = %s: what is spent at any moment that an analyst may pick\n", d.Name, shortUp(d.EpsilonOdometer))
-		for _, a := range d.Analysts {
-			line := fmt.Sprintf("%s: analyst %s has spent ε = %s", d.Name, a.Name, shortUp(a.EpsilonSpent))
-			if a.Cap != nil {
-				line += fmt.Sprintf(" of %s", a.Cap.Epsilon)
-			}
-			fmt.Fprintln(w, line)
+		sharesText(w, d.Name, "analyst", d.Analysts)
+		if len(d.Purposes) != 1 || d.Purposes[0].Name != "" {
+			sharesText(w, d.Name, "purpose", d.Purposes)
 		}
+		for _, p := range d.PeriodCaps {
+			fmt.Fprintf(w, "%s: period %s, capped %s at ε = %s, has room for ε = %s\n", d.Name, p.Period, p.Renews, p.Cap.Epsilon, shortDown(p.Cap.EpsilonRemaining))
+		}
+		for _, p := range d.ByPeriod {
+			if p.Period != d.Period {
+				fmt.Fprintf(w, "%s: period %s ended with ε = %s spent\n", d.Name, p.Period, shortUp(p.EpsilonSpent))
+			}
+		}
+	}
+}
+
+// sharesText prints what analysts, or purposes, have spent.
+func sharesText(w io.Writer, dataset, kind string, shares []ledger.ShareStatus) {
+	for _, s := range shares {
+		who := kind + " " + s.Name
+		if s.Name == "" {
+			who = "no " + kind
+		}
+		line := fmt.Sprintf("%s: %s has spent ε = %s", dataset, who, shortUp(s.EpsilonSpent))
+		if s.Cap != nil {
+			line += fmt.Sprintf(" of %s", s.Cap.Epsilon)
+		}
+		fmt.Fprintln(w, line)
 	}
 }
