@@ -3,6 +3,7 @@ package sgld
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -15,13 +16,16 @@ type Schedule struct {
 	Alpha float64
 }
 
+// plainExponent leaves out what only some readers take for a number.
+var plainExponent = regexp.MustCompile(`^(0|1)(\.[0-9]+)?([eE]-?[0-9]{1,3})?$|^[1-9](\.[0-9]+)?[eE]-[0-9]{1,3}$`)
+
 // ParseSchedule reads "constant" or "poly:ALPHA" with ALPHA in (0, 1].
 func ParseSchedule(text string) (Schedule, error) {
 	if text == "constant" {
 		return Schedule{}, nil
 	}
 	if a, ok := strings.CutPrefix(text, "poly:"); ok {
-		if alpha, err := strconv.ParseFloat(a, 64); err == nil && alpha > 0 && alpha <= 1 {
+		if alpha, err := strconv.ParseFloat(a, 64); err == nil && plainExponent.MatchString(a) && alpha >= 0x1p-1022 && alpha <= 1 {
 			return Schedule{Alpha: alpha}, nil
 		}
 		return Schedule{}, &Conflict{Message: fmt.Sprintf("schedule %q: the exponent must be above 0 and at most 1", text)}

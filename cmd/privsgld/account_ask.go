@@ -58,6 +58,9 @@ func ask(c *cli.Context, need ...string) (*question, error) {
 	if q.epsilon, err = amountOf(c, "epsilon"); err != nil {
 		return nil, err
 	}
+	if q.epsilon != nil && q.epsilon.Cmp(accountant.MustAmount("1e9")) > 0 {
+		return nil, usagef("--epsilon must be at most 1e9")
+	}
 	if q.delta, err = amountOf(c, "delta"); err != nil {
 		return nil, err
 	}
@@ -136,17 +139,13 @@ func amountOf(c *cli.Context, name string) (*accountant.Amount, error) {
 	return &a, nil
 }
 
-var zeroText = regexp.MustCompile(`^0*(\.0*)?([eE].*)?$`)
+var zeroText = regexp.MustCompile(`^0(\.0*)?([eE].*)?$`)
 
-// nearest reads a number as the float64 nearest to it. One that is too small for
-// that is refused: as a rate, 0 would promise too much.
+// nearest reads a number as the float64 nearest to it.
 func nearest(c *cli.Context, name string) (float64, error) {
 	v, err := number(c, name)
 	if err != nil {
 		return 0, err
-	}
-	if *v == 0 && !zeroText.MatchString(c.String(name)) {
-		return 0, usagef("--%s %q is out of range", name, c.String(name))
 	}
 	return *v, nil
 }

@@ -142,8 +142,13 @@ func ledgerOpener(c *cli.Context, mustExist bool) func(context.Context) (*ledger
 }
 
 // plainNumber is the grammar of numbers on the command line: what a person
-// would write, without hexadecimal, underscores, NaN or infinity.
-var plainNumber = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$`)
+// would write, without hexadecimal, leading zeros (octal to some), underscores,
+// NaN or infinity.
+var plainNumber = regexp.MustCompile(`^(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$`)
+
+// leastNormal is the least float64 with all its digits. Smaller numbers are
+// refused: what they are read as may be far from what was written.
+const leastNormal = 0x1p-1022
 
 // number reads an optional flag; nil where it was not given.
 func number(c *cli.Context, name string) (*float64, error) {
@@ -155,7 +160,7 @@ func number(c *cli.Context, name string) (*float64, error) {
 		return nil, usagef("%s %q is no plain non-negative number", flagText(name), s)
 	}
 	v, err := strconv.ParseFloat(s, 64)
-	if err != nil {
+	if err != nil || v < leastNormal && !zeroText.MatchString(s) {
 		return nil, usagef("%s %q is out of range", flagText(name), s)
 	}
 	return &v, nil
@@ -168,7 +173,7 @@ func count(c *cli.Context, name string) (*int64, error) {
 		return nil, nil
 	}
 	v, err := strconv.ParseUint(s, 10, 62)
-	if err != nil || strings.HasPrefix(s, "+") {
+	if err != nil || len(s) > 1 && s[0] == '0' {
 		return nil, usagef("%s %q is no whole number", flagText(name), s)
 	}
 	n := int64(v)
@@ -190,8 +195,9 @@ func bytesOf(c *cli.Context, name string) (int64, error) {
 		if !ok {
 			continue
 		}
-		v, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 40)
-		if err != nil || v == 0 {
+		digits = strings.TrimSpace(digits)
+		v, err := strconv.ParseUint(digits, 10, 40)
+		if err != nil || digits[0] == '0' {
 			break
 		}
 		return int64(v) * u.factor, nil
