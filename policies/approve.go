@@ -27,6 +27,9 @@ type Job struct {
 	LedgerID string // of the ledger that would be charged
 	Epsilon  accountant.Amount
 	Delta    accountant.Amount
+
+	Signatures []byte // the policy's signature file; nil: none
+	Request    []byte // the signed request; nil: none
 }
 
 // The codes of a Refusal; the command line makes exit codes of them.
@@ -54,14 +57,23 @@ func tooMuch(hint, format string, args ...any) error {
 	return &Refusal{BudgetExhausted, fmt.Sprintf(format, args...), hint}
 }
 
-// Approve returns nil if the policy allows the job at that moment, otherwise a
-// *Refusal. It decides everything that needs neither ledger nor data: kind,
+// Approve returns nil if the policy is approved and allows the job at that moment,
+// otherwise a *Refusal: Approved and Allows together.
+func (p *Policy) Approve(j Job, now time.Time) error {
+	if err := p.Approved(j.Signatures, j.Request); err != nil {
+		return err
+	}
+	return p.Allows(j, now)
+}
+
+// Allows returns nil if the policy's rules allow the job at that moment, whoever
+// approved it, otherwise a *Refusal. It decides everything that needs neither ledger nor data: kind,
 // model or query, target, analyst, purpose, expiry, the pinned ledger, and that
 // the job's own ε and δ are within the caps for one job and the whole budget.
 // Amounts are compared exactly: a job of just the cap passes. Whether the budget
 // still holds that much, and the caps of analyst, purpose and period, is the
 // ledger's to decide.
-func (p *Policy) Approve(j Job, now time.Time) error {
+func (p *Policy) Allows(j Job, now time.Time) error {
 	if p.Expires != nil && p.Expires.Past(now) {
 		return violation("ask the policy's owner for a new policy",
 			"the policy expired on %s", p.Expires)

@@ -65,6 +65,9 @@ type Difference struct {
 //   - Of caps, lists, the last day and renewals the smaller, shorter, earlier and
 //     rarer is tighter. A cap or a pin that is added is tighter, and a list
 //     beside none at all: that allows anything, in later versions too.
+//   - Rules for signatures are compared by who satisfies them: more signatures of
+//     the same keys are tighter, other keys cannot be compared. An owner's key that
+//     is added is looser, since it permits amendments.
 //   - A column that is added is looser, since columns that a policy does not name
 //     are never read. Bounds, levels, types, defaults, the number of rows, maxRows,
 //     the target and the reading of CSV promise nothing: the guarantee holds for
@@ -80,6 +83,7 @@ func Diff(old, next *Policy) Difference {
 	d.list("allow.queries", words(old.Allow.Queries), words(next.Allow.Queries))
 	d.list("allow.analysts", everyone(old.Allow.Analysts), everyone(next.Allow.Analysts))
 	d.list("allow.purposes", words(old.Allow.Purposes), words(next.Allow.Purposes))
+	d.approvals(old.Approvals, next.Approvals)
 	d.expiry(old.Expires, next.Expires)
 	d.pin(old.LedgerID, next.LedgerID)
 	return d

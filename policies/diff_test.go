@@ -99,7 +99,7 @@ func policyText(m map[string]string) []byte {
 		"budget: " + braces(key("epsilon", "epsilon"), key("delta", "delta"), m["accountant"], m["order"], m["approx"], m["pure"], m["perJob"], m["caps"], m["purposeCaps"], m["periodCaps"], m["renews"]),
 		"allow: " + braces(m["models"], m["queries"], m["analysts"], m["purposes"]),
 	}
-	return []byte(braces(append(top, m["expires"], m["ledger"])...))
+	return []byte(braces(append(top, m["approvals"], m["expires"], m["ledger"])...))
 }
 
 // A question asks one rule of a policy, whatever the others say: may this be?
@@ -262,7 +262,7 @@ func questions() []question {
 		j.LedgerID = s
 		add("ledger "+s, func(p *Policy) bool { return approves(p, func(q *Policy) { q.LedgerID = p.LedgerID }, j, day) })
 	}
-	return all
+	return append(all, approvalQuestions()...)
 }
 
 // oracle compares two policies by their answers to all questions. It names a
@@ -382,6 +382,8 @@ func TestDiffClauses(t *testing.T) {
 		{"allow.models", []string{"[logistic]", "[mlp]"}, Incomparable},
 		{"allow.queries", []string{"allow:", "allow:\n  queries: [count]"}, Tighter},
 		{"expires", []string{"allow:", "expires: 2030-01-01\nallow:"}, Tighter},
+		{"approvals.owner", []string{"allow:", "approvals: {owner: \"" + testKeys[0] + "\"}\nallow:"}, Looser},
+		{"approvals.policy", []string{"allow:", "approvals: {policy: {atLeast: 1, keys: [\"" + testKeys[0] + "\"]}}\nallow:"}, Tighter},
 		{"ledger.id", []string{"allow:", "ledger: {id: x}\nallow:"}, Tighter},
 	} {
 		d := Diff(mustParse(t, base), mustParse(t, edit(t, c.edit...)))

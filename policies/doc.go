@@ -29,6 +29,9 @@
 //	}
 //	err = p.Approve(policies.Job{Kind: policies.Run, Model: "logistic", …}, now)
 //
+// Where approvals asks for it, approvers sign the policy, in a file beside it, and
+// each job (sign.go; the forms are those of package signed).
+//
 // Approve answers what the policy alone can answer; whether the budget still
 // holds enough is the ledger's to decide. Diff compares two policies: does the
 // new one promise more privacy or less? Show prints the policy in effect,

@@ -246,7 +246,7 @@ func TestExtendsRefusals(t *testing.T) {
 // than with those of the base in their place.
 func TestExtendsAgreesWithOracle(t *testing.T) {
 	inBase := []string{"unit", "relation", "csv", "epsilon", "delta", "accountant", "order", "approx", "pure", "perJob", "caps", "purposeCaps", "renews",
-		"models", "queries", "analysts", "purposes", "expires", "ledger"}
+		"models", "queries", "analysts", "purposes", "expires", "approvals", "ledger"}
 	r := rand.New(rand.NewPCG(3, 1))
 	all := questions()
 	accepted, refused := 0, 0
@@ -261,7 +261,7 @@ func TestExtendsAgreesWithOracle(t *testing.T) {
 			}
 			required := slices.Contains([]string{"unit", "relation", "epsilon", "delta"}, name)
 			// Mappings that both write are merged; TestExtends has examples.
-			mapped := slices.Contains([]string{"unit", "csv", "perJob", "caps", "purposeCaps"}, name)
+			mapped := slices.Contains([]string{"unit", "csv", "perJob", "caps", "purposeCaps", "approvals"}, name)
 			if place > 4 || place == 0 && !mapped && r.IntN(2) == 0 || required && org[name] == "" {
 				child[name] = pick()
 			}

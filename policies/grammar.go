@@ -127,6 +127,7 @@ var policyShape = &shape{kind: objectShape, fields: []field{
 	{key: "budget", value: budgetShape, required: true, inherits: true, doc: "the most that all jobs on the data set may cost together"},
 	{key: "allow", value: allowShape, doc: "what jobs may be; a list left out allows anything"},
 	{key: "expires", value: &shape{kind: dateShape}, doc: "the last day on which jobs may run, UTC"},
+	{key: "approvals", value: approvalsShape, doc: "whose signatures are asked for; left out: nobody's"},
 	{key: "ledger", doc: "left out: any ledger", value: &shape{kind: objectShape, fields: []field{
 		{key: "id", value: wordShape, required: true, doc: "the public key that `privsgld ledger init` prints"},
 	}}},
@@ -142,7 +143,7 @@ var baseShape = &shape{kind: objectShape, fields: slices.Concat(
 		{key: "dataset", value: pick(datasetShape, "privacyUnit", "adjacency", "csv")},
 		{key: "budget", value: pick(budgetShape, "epsilon", "delta", "accountant", "order", "perJob", "approximateDelta", "pureEpsilon", "analysts", "purposes", "periods", "renews")},
 	},
-	pick(policyShape, "extends", "allow", "expires", "ledger").fields)}
+	pick(policyShape, "extends", "allow", "expires", "approvals", "ledger").fields)}
 
 // pick returns some fields of an object, none of them required.
 func pick(s *shape, keys ...string) *shape {

@@ -387,7 +387,8 @@ func fill(root *node) *Policy {
 			Analysts: textsOf(root.get("allow", "analysts")),
 			Purposes: textsOf(root.get("allow", "purposes")),
 		},
-		LedgerID: textOf(root.get("ledger", "id")),
+		Approvals: fillApprovals(root.get("approvals")),
+		LedgerID:  textOf(root.get("ledger", "id")),
 	}
 	if n := root.get("expires"); n != nil {
 		d, err := ParseDate(n.text)

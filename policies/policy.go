@@ -23,6 +23,7 @@ type Policy struct {
 	Dataset    Dataset
 	Budget     Budget
 	Allow      Allow
+	Approvals  Approvals
 	Expires    *Date  // the last day on which jobs may run, UTC; nil: no end
 	LedgerID   string // the only ledger to charge; "": any
 	SHA256     string // lower-case hex over the bytes of the file, or of it and its bases: readBases says how

@@ -128,6 +128,7 @@ func (p *Policy) lines() []shownLine {
 	p.Dataset.show(line)
 	p.Budget.show(line)
 	p.Allow.show(line)
+	p.Approvals.show(line)
 	if p.Expires != nil {
 		line("expires", "expires: %s", p.Expires)
 	}

@@ -22,7 +22,10 @@ func validate(p *Policy, root *node) *fault {
 	if bad := validateTarget(p.Dataset, root.get("dataset", "target")); bad != nil {
 		return bad
 	}
-	return validateBudget(p.Budget, root.get("budget"))
+	if bad := validateBudget(p.Budget, root.get("budget")); bad != nil {
+		return bad
+	}
+	return validateApprovals(root.get("approvals"))
 }
 
 func validateColumns(d Dataset, n *node) *fault {

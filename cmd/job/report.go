@@ -48,8 +48,9 @@ type Report struct {
 
 // PolicyRef names the policy by its content.
 type PolicyRef struct {
-	Name   string `json:"name"`
-	SHA256 string `json:"sha256"`
+	Name       string   `json:"name"`
+	SHA256     string   `json:"sha256"`
+	ApprovedBy []string `json:"approved_by,omitempty"` // public keys that signed it, where the policy asks for that
 }
 
 // DatasetRef names the data set as the policy does.

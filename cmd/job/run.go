@@ -70,12 +70,13 @@ type prepared struct {
 	model   string
 
 	comparison EpsilonByAccountant // of what is reserved
+	approvals  approvals
 }
 
 // Plan approves and plans the run and asks the ledger what it would decide. It
 // reads no data and reserves nothing.
 func (r *Run) Plan(ctx context.Context) (*Report, error) {
-	p, err := r.prepare(ctx)
+	p, err := r.prepare(ctx, planned)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +90,7 @@ func (r *Run) Plan(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	report.Sampler.Seconds = p.plan.Seconds()
+	report.Warnings = append(p.approvals.missing, report.Warnings...)
 	return report, nil
 }
 
@@ -116,7 +118,7 @@ func (r *Run) Do(ctx context.Context) (*Report, error) {
 
 // start does all that comes before the reservation.
 func (r *Run) start(ctx context.Context) (*prepared, *gate.Output, error) {
-	p, err := r.prepare(ctx)
+	p, err := r.prepare(ctx, forReal)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -144,12 +146,15 @@ func giveBack(ctx context.Context, void func(context.Context) error) error {
 }
 
 // prepare reads the policy, approves the request against it and plans.
-func (r *Run) prepare(ctx context.Context) (*prepared, error) {
+func (r *Run) prepare(ctx context.Context, what intent) (*prepared, error) {
 	policy, err := LoadPolicy(r.PolicyPath)
 	if err != nil {
 		return nil, err
 	}
 	p := &prepared{run: r, policy: policy}
+	if p.approvals, err = r.readApprovals(policy, what); err != nil {
+		return nil, err
+	}
 	if p.epsilon, err = amount("epsilon", r.Epsilon); err != nil {
 		return nil, err
 	}
@@ -300,7 +305,7 @@ func (p *prepared) approve(ctx context.Context) error {
 	if at := r.Now(); at.After(now) {
 		now = at
 	}
-	err = p.policy.Approve(policies.Job{
+	err = p.approvals.decide(p.policy, policies.Job{
 		Kind: "run", Model: p.model, Target: p.binding.Encoding().Target, Analyst: r.Analyst, Purpose: r.Purpose,
 		LedgerID: p.ledger.ID(), Epsilon: p.epsilon, Delta: p.delta,
 	}, now)
@@ -520,7 +525,7 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 	budget.GrantableEpsilon = p.underJobCap(budget.GrantableEpsilon)
 	rep := &Report{
 		Schema: ReportSchema, RunID: p.request.RunID, Kind: "run", Status: "planned",
-		Policy:  PolicyRef{Name: p.policy.Metadata.Name, SHA256: p.policy.SHA256},
+		Policy:  PolicyRef{Name: p.policy.Metadata.Name, SHA256: p.policy.SHA256, ApprovedBy: p.approvals.by},
 		Dataset: DatasetRef{Name: d.Name}, Analyst: r.Analyst, Purpose: r.Purpose,
 		Time: utc(r.Now()),
 		Guarantee: Guarantee{

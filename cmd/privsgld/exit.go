@@ -9,6 +9,7 @@ import (
 
 	"github.com/privsgld/privsgld/accountant"
 	"github.com/privsgld/privsgld/accountant/ledger"
+	"github.com/privsgld/privsgld/accountant/ledger/signed"
 	"github.com/privsgld/privsgld/cmd/job"
 	"github.com/privsgld/privsgld/datasets"
 	"github.com/privsgld/privsgld/policies"
@@ -61,6 +62,7 @@ func classify(err error) failure {
 		noRule   *unsupportedError
 		output   *outputError
 		forged   *job.ForgedReport
+		keyFile  *signed.FileError
 	)
 	switch {
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
@@ -73,6 +75,8 @@ func classify(err error) failure {
 		return failure{exit: exitInternal, code: "output_failed", message: output.message}
 	case errors.As(err, &jobUsage):
 		return failure{exit: exitUsage, code: "usage", message: jobUsage.Message, hint: jobUsage.Hint}
+	case errors.As(err, &keyFile):
+		return failure{exit: exitUsage, code: "usage", message: keyFile.Message}
 	case errors.As(err, &conflict):
 		return failure{exit: exitUsage, code: "usage", message: conflict.Message}
 	case errors.Is(err, gate.ErrOutputUsage):

@@ -16,7 +16,7 @@ import (
 func policyCommand() *cli.Command {
 	return &cli.Command{
 		Name: "policy", Usage: "write, check and explain policy files",
-		Subcommands: []*cli.Command{
+		Subcommands: append(signCommands(), []*cli.Command{
 			{
 				Name: "init", Usage: "write a commented example policy", ArgsUsage: "[NAME]",
 				Description: "EXAMPLE:\n   privsgld policy init my-table --to policy.yaml",
@@ -72,7 +72,7 @@ EXAMPLE:
 					return render(c, result, func(w io.Writer) { _, _ = w.Write(p.Explain()) })
 				},
 			},
-		},
+		}...),
 	}
 }
 

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/privsgld/privsgld/accountant/ledger/signed"
+	"github.com/privsgld/privsgld/cmd/job"
+	"github.com/privsgld/privsgld/policies"
+)
+
+// signCommands are those of approvers and owners.
+func signCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "keygen", Usage: "make a key to sign with, and print its public half for the policy", ArgsUsage: "NAME",
+			Description: `The private key goes into a new file that nobody but its owner may read. Make it under
+an account of the approver's own, never that which runs jobs. NAME stands in policies and
+reports; letters, digits and . _ - @.
+
+EXAMPLE:
+   privsgld policy keygen ann --to ann.key`,
+			Flags:  append([]cli.Flag{text("to", "", "`FILE` to make for the private key")}, shared()...),
+			Action: keygen,
+		},
+		{
+			Name: "sign", Usage: "approve a policy: add a signature to FILE.sig", ArgsUsage: "FILE",
+			Description: `The signature is over the policy and the base files that it extends, as they are now:
+whoever changes one of them needs all signatures again. FILE.sig keeps the signatures of
+others; one over another version is never overwritten: move it away first.
+
+EXAMPLE:
+   privsgld policy sign policy.yaml --key ann.key`,
+			Flags: append([]cli.Flag{
+				text("key", "", "`FILE` of the private key, from \"policy keygen\""),
+			}, shared()...),
+			Action: signPolicy,
+		},
+	}
+}
+
+func keygen(c *cli.Context) error {
+	name, path := c.Args().First(), c.String("to")
+	if name == "" {
+		return usagef("name the key, as it shall stand in policies")
+	}
+	if path == "" {
+		return usagef("--to is missing: name a new file for the private key")
+	}
+	key, err := signed.CreateKey(path, name)
+	if err != nil {
+		return usagef("%v", err)
+	}
+	return render(c, map[string]any{"name": name, "key": key.String(), "file": path}, func(w io.Writer) { fmt.Fprintln(w, key) })
+}
+
+// privateKey reads the key that --key names.
+func privateKey(c *cli.Context) (signed.Private, error) {
+	path := c.String("key")
+	if path == "" {
+		return signed.Private{}, usagef("--key is missing: name the file of a private key, from \"policy keygen\"")
+	}
+	return signed.LoadKey(path)
+}
+
+func signPolicy(c *cli.Context) error {
+	path := c.Args().First()
+	if path == "" {
+		return usagef("name a policy file")
+	}
+	p, err := job.LoadPolicy(path)
+	if err != nil {
+		return err
+	}
+	key, err := privateKey(c)
+	if err != nil {
+		return err
+	}
+	body, err := p.ApprovalText()
+	if err != nil {
+		return err
+	}
+	file := policies.SignatureFile(path)
+	already, err := key.Sign(file, body)
+	if err != nil {
+		return err
+	}
+	data, err := signed.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return signedResult(c, file, key.Key, already, body, data, p.Approvals.Policy)
+}
+
+// signedResult says who has signed so far, and how many it takes.
+func signedResult(c *cli.Context, file string, key signed.Key, already bool, body string, data []byte, rule signed.Rule) error {
+	have := rule.Signers(body, data)
+	result := map[string]any{"file": file, "key": key.String(), "already": already, "at_least": rule.AtLeast, "signed": len(have), "approved": len(have) >= rule.AtLeast}
+	return render(c, result, func(w io.Writer) {
+		verb := "signed"
+		if already {
+			verb = "had signed before"
+		}
+		fmt.Fprintf(w, "%s %s: %s\n", key.Name(), verb, file)
+		switch {
+		case rule.AtLeast == 0:
+			fmt.Fprintln(w, "the policy asks for no such signature; see approvals in the policy file")
+		case len(have) >= rule.AtLeast:
+			fmt.Fprintf(w, "approved: it takes %s, and it has %s\n", rule, signed.Names(have))
+		default:
+			fmt.Fprintf(w, "not approved yet: it takes %s, and it has %s\n", rule, signed.Names(have))
+		}
+	})
+}
