@@ -1,11 +1,11 @@
 package privacy
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/big"
 	"math/bits"
-	"slices"
 	"sync"
 )
 
@@ -15,19 +15,20 @@ import (
 //
 // Two methods give that law, chosen by q, which is public.
 //
-// Skips, for q below 1/9. The number G of units passed over before the next
+// Skips, for q below 1/4. The number G of units passed over before the next
 // one that joins has P(G ≥ k) = (1−q)^k. For a real uniform U in [0, 1),
 // U < (1−q)^k has just that probability for every k, and these events shrink as
 // k grows, so the largest k with U < (1−q)^k has the law of G; it is
-// ⌊log U / log(1−q)⌋. U is a string of binary digits of which 64 are drawn. A
-// float64 evaluation with a proven bound on its error (see estimate) decides
-// the floor for all but about 2⁻⁴⁵/q of all strings; for those, wide compares
-// intervals of integers and draws further digits until they do not overlap. So
-// no rounding can decide anything, whatever machine, compiler or fused product
-// computes it. One word and one logarithm a unit that joins, nothing for the
-// rest; a gap that reaches past the last unit ends the batch, which loses
-// nothing, since by P(G ≥ j+k) = P(G ≥ j)·P(G ≥ k) the units beyond are
-// independent of it.
+// ⌊log U / log(1−q)⌋. U is a string of binary digits of which 64 are drawn. Three
+// evaluations decide the floor, each where the one before it cannot: a table of
+// integers (see gapTable) for all but about 2⁻²⁵/q of all strings, a float64
+// logarithm (see estimate) for all but about 2⁻⁴⁵/q, both with a proven bound on
+// their error, and wide, which compares intervals of integers and draws further
+// digits until they do not overlap. So no rounding can decide anything, whatever
+// machine, compiler or fused product computes it. One word a unit that joins,
+// nothing for the rest; a gap that reaches past the last unit ends the batch,
+// which loses nothing, since by P(G ≥ j+k) = P(G ≥ j)·P(G ≥ k) the units beyond
+// are independent of it.
 //
 // Planes, for larger q. The binary expansion of q is finite. A uniform for each
 // of 64 units is compared with it digit by digit, all 64 at once: one word is
@@ -44,18 +45,18 @@ type Bernoulli struct {
 	// highest bit, and how many there are up to the last 1.
 	digits uint64
 	length int
-	// Of the fast evaluation of a gap in steps of 2⁻²⁴, with λ = −log(1−q):
+	// Of the evaluations of a gap, with λ = −log(1−q):
 	scale  float64 // 2²⁴/λ, or 2⁹²⁴ if that is less
 	margin float64 // bound on the error where the first word is at least 2⁵³
-	near   uint64  // whole steps around an integer in which a gap may be another
 	table  *logTables
+	gaps   *gapTable // nil for tiny rates
 }
 
-// fine is the logarithm of the number of steps in which a gap of 1 is computed.
+// fine is the logarithm of the number of steps in a gap of 1, in floats.
 const fine = 24
 
 // skipBelow is the rate from which comparing planes costs less than skipping.
-const skipBelow = 1.0 / 9
+const skipBelow = 1.0 / 4
 
 // NewBernoulli returns the sampler of rate q. Domain 0 < q ≤ 1, subnormal
 // numbers included, else ErrDomain.
@@ -82,16 +83,13 @@ func (c *Bernoulli) preparePlanes() {
 	c.length = n
 }
 
-// prepareSkips readies the fast evaluation of gaps. Domain of q: (0, 1/2].
+// prepareSkips readies the evaluation of gaps. Domain of q: (0, 1/2].
 func (c *Bernoulli) prepareSkips() {
 	c.skips = true
 	c.scale = gapScale(c.q) * (1 << fine)
 	c.margin = c.scale * 0x1p-46
-	c.near = 1 << fine // all
-	if c.scale < 0x1p57 {
-		c.near = uint64(c.margin) + 2
-	}
 	c.table = logTable()
+	c.gaps = newGapTable(c)
 }
 
 // significand returns q as m/2^n with odd m, for 0 < q < 1.
@@ -135,57 +133,32 @@ func (c Bernoulli) Sample(dst []uint32, n int, b Bits) []uint32 {
 const drawAhead = 64
 
 // skip is Sample by gaps. It draws the words of about as many gaps as are to
-// come, which lets their logarithms overlap; words that turn out to lie beyond
+// come, which lets their evaluations overlap; words that turn out to lie beyond
 // the last unit are dropped, whatever they are.
 func (c *Bernoulli) skip(dst []uint32, n int, b Bits) []uint32 {
-	var words [drawAhead]uint64
-	var gaps [drawAhead]float64
+	var words [8 * drawAhead]byte
+	var units [drawAhead]uint32
 	for next := 0; next < n; {
 		draw := min(drawAhead, int(float64(n-next)*c.q)+1)
-		fill(words[:draw], b)
-		c.estimate(gaps[:draw], words[:draw])
-		dst = slices.Grow(dst, draw)
-		for i := 0; i < draw; i++ {
-			room := dst[len(dst) : len(dst)+draw-i]
-			done, last := c.settle(room, gaps[i:draw], words[i:draw], next, n)
-			dst = dst[:len(dst)+done]
-			if i += done; i == draw {
-				next = last
+		fillBytes(words[:8*draw], b)
+		clear(words[8*draw:]) // where settle stops
+		for i := 0; ; i++ {
+			if c.gaps != nil {
+				i, next = c.gaps.settle(&units, &words, i, next, n)
+			}
+			if i == draw {
 				break
 			}
-			k := c.gap(words[i], n-last, b)
-			if k == n-last {
-				return dst
+			k := c.gap(binary.LittleEndian.Uint64(words[8*i:]), n-next, b)
+			if k == n-next {
+				return append(dst, units[:i]...)
 			}
-			dst = append(dst, uint32(last+k))
-			next = last + k + 1
+			units[i] = uint32(next + k)
+			next += k + 1
 		}
+		dst = append(dst, units[:draw]...)
 	}
 	return dst
-}
-
-// settle takes the first gaps as far as they are certain, and lie before n, from
-// unit next on. It writes the units that join to dst and returns how many those
-// are, and the unit after the last.
-//
-// With t the estimate of a gap in steps, off by at most margin, and t cut to
-// whole steps, the exact value lies less than near ≥ margin + 1 away from those.
-// So if they are that far from both ends of [k, k+1), the gap is k.
-func (c *Bernoulli) settle(dst []uint32, gaps []float64, words []uint64, next, n int) (done, after int) {
-	near := c.near
-	words, dst = words[:len(gaps)], dst[:len(gaps)]
-	for i, t := range gaps {
-		// Where scale is below 2⁵⁷, |t| is below 2⁶³: see estimate.
-		steps := uint64(int64(t))
-		k := int(steps >> fine)
-		if (steps+near)&(1<<fine-1) < 2*near || k >= n-next || words[i] < 1<<53 {
-			return i, next
-		}
-		next += k
-		dst[i] = uint32(next)
-		next++
-	}
-	return len(gaps), next
 }
 
 // gap returns min(G, left) for the uniform that begins with the digits u.
@@ -194,16 +167,15 @@ func (c *Bernoulli) gap(u uint64, left int, b Bits) int {
 	if u < 1<<53 {
 		margin = c.marginBelow(u)
 	}
-	var t [1]float64
-	c.estimate(t[:], []uint64{u})
-	low := t[0] - margin
+	t := c.estimate(u)
+	low := t - margin
 	if low >= float64(left)*(1<<fine) {
 		return left
 	}
 	// From here on low < 2⁵⁵. The last condition fails for low below −2²⁴, where
 	// the margin is large, and for u < 2, whose margin is +Inf.
 	k := int(low * 0x1p-24)
-	if t[0]+margin < float64(k+1)*(1<<fine) {
+	if t+margin < float64(k+1)*(1<<fine) {
 		return k
 	}
 	return c.wide(u, left, b)
@@ -321,8 +293,8 @@ func gapScale(q float64) float64 {
 	return scale
 }
 
-// estimate sets dst[i] to −log(U)/λ, in steps, for every U whose first 64 digits
-// are u = words[i], up to an error of
+// estimate returns −log(U)/λ, in steps, for every U whose first 64 digits are u,
+// up to an error of
 //
 //	2⁻⁴⁶·scale               for u ≥ 2⁵³,
 //	(2/v + 2⁻⁴³)·scale       for smaller u, with v = ⌊u/2⌋ ≥ 1.
@@ -344,16 +316,14 @@ func gapScale(q float64) float64 {
 // fused by a compiler) only help.
 //
 // The result is below 45·scale in size for every u, 0 included.
-func (c *Bernoulli) estimate(dst []float64, words []uint64) {
-	table, scale := c.table, c.scale
-	for i, u := range words[:len(dst)] {
-		x := math.Float64bits(float64(int64(u >> 1)))
-		step := &table.steps[x>>44&(tableSize-1)]
-		f := math.Float64frombits(x&(1<<52-1) | 1023<<52)
-		r := float64(f*step.inverse) - 1
-		log := r - r*r*(0.5-r*(1.0/3-r*0.25))
-		dst[i] = (table.exponents[x>>52&63] - step.log - log) * scale
-	}
+func (c *Bernoulli) estimate(u uint64) float64 {
+	table := c.table
+	x := math.Float64bits(float64(int64(u >> 1)))
+	step := &table.steps[x>>44&(tableSize-1)]
+	f := math.Float64frombits(x&(1<<52-1) | 1023<<52)
+	r := float64(f*step.inverse) - 1
+	log := r - r*r*(0.5-r*(1.0/3-r*0.25))
+	return (table.exponents[x>>52&63] - step.log - log) * c.scale
 }
 
 // marginBelow is the bound of estimate for u < 2⁵³; +Inf for u < 2, which have

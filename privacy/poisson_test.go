@@ -253,17 +253,16 @@ func TestSettle(t *testing.T) {
 			edge := powerFloor(q, k, 64).Uint64()
 			for j := 0; j <= 50; j += 2 {
 				for _, u := range []uint64{edge - 1<<j, edge + 1<<j} {
-					var unit [1]uint32
-					gaps := []float64{estimate(c, u)}
-					if done, _ := c.settle(unit[:], gaps, []uint64{u}, 7, 71); done == 0 {
+					unit, done := settleOne(c, u)
+					if !done {
 						if open++; j == 50 && q > 0x1p-12 && q < 0.1 {
 							farOpen++
 						}
 						continue
 					}
 					settled++
-					if want := c.wide(u, 64, new(words)); int(unit[0]) != 7+want {
-						t.Fatalf("q = %g, word %x: settled as %d, exactly %d", q, u, int(unit[0])-7, want)
+					if want := c.wide(u, 64, new(words)); unit != want {
+						t.Fatalf("q = %g, word %x: settled as %d, exactly %d", q, u, unit, want)
 					}
 				}
 			}
@@ -302,7 +301,7 @@ func TestEstimate(t *testing.T) {
 			for j, c := range samplers {
 				d := new(big.Float).Mul(log, inverse[j]) // −gap
 				d.SetMantExp(d, fine)
-				d.Add(d, new(big.Float).SetFloat64(estimate(c, u)))
+				d.Add(d, new(big.Float).SetFloat64(c.estimate(u)))
 				e, _ := d.Float64()
 				worst = max(worst, math.Abs(e)/c.scale)
 			}
@@ -315,12 +314,6 @@ func TestEstimate(t *testing.T) {
 	if worst < 0x1p-54 {
 		t.Error("the reference follows the estimate")
 	}
-}
-
-func estimate(c Bernoulli, u uint64) float64 {
-	var t [1]float64
-	c.estimate(t[:], []uint64{u})
-	return t[0]
 }
 
 // wideLog returns log((u+end)/2⁶⁴) from the series of 2·artanh, apart from the
@@ -426,7 +419,7 @@ func TestUndecidedShare(t *testing.T) {
 
 // open says whether gap leaves the word u to wide, u ≥ 2⁵³.
 func (c *Bernoulli) open(u uint64) bool {
-	t := estimate(*c, u)
+	t := c.estimate(u)
 	return math.Floor((t-c.margin)*0x1p-24) != math.Floor((t+c.margin)*0x1p-24)
 }
 

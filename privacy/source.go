@@ -166,3 +166,19 @@ func fill(dst []uint64, b Bits) {
 		dst = dst[n:]
 	}
 }
+
+// fillBytes is fill for words as they lie in the stream, in little-endian order.
+func fillBytes(dst []byte, b Bits) {
+	s := streamOf(b)
+	if s == nil {
+		for ; len(dst) > 0; dst = dst[8:] {
+			binary.LittleEndian.PutUint64(dst, b.Uint64())
+		}
+		return
+	}
+	for len(dst) > 0 {
+		n := copy(dst, s.ahead())
+		s.skip(n)
+		dst = dst[n:]
+	}
+}
