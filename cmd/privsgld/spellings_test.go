@@ -33,7 +33,7 @@ var numericFlags = map[string]string{
 }
 
 var textFlags = []string{
-	"accountant", "adjacency", "against", "analyst", "base", "checkpoint", "convex", "data", "dataset", "dry-run", "features", "format", "init", "ledger",
+	"accountant", "adjacency", "against", "analyst", "base", "checkpoint", "convex", "data", "dataset", "dry-run", "features", "format", "init", "key", "ledger",
 	"ledger-timeout", "log-level", "metric", "model", "names", "out", "output", "plot", "policy", "purpose", "quiet", "sampler", "seed", "target", "to",
 }
 
