@@ -79,6 +79,12 @@ func decide(s *overlay, past earlierEntries, now time.Time, q Request) (*decisio
 	if err := openCaps(s, past, row, now, q, do); err != nil {
 		return nil, err
 	}
+	reservation := &wireReservation{q.Kind, q.Analyst, q.Purpose, q.PolicyName, q.PolicySHA256, q.JobEpsilon.String(), q.JobDelta.String(), q.Approval.wire()}
+	if !q.preview {
+		if err := checkRequest(s, entry{Time: now.Format(time.RFC3339), Dataset: q.Dataset, Run: q.RunID, Reservation: reservation}); err != nil {
+			return nil, err
+		}
+	}
 	names := []string{policyAccount}
 	for _, c := range q.Caps {
 		names = append(names, c.Name)
@@ -113,8 +119,7 @@ func decide(s *overlay, past earlierEntries, now time.Time, q Request) (*decisio
 	after := before
 	if d.refused == "" {
 		event := eventToWire(q.Event.Merge())
-		err := do(entry{Kind: kindReserve, Run: q.RunID, Period: row.Period, Event: &event, Costs: costs,
-			Reservation: &wireReservation{q.Kind, q.Analyst, q.Purpose, q.PolicyName, q.PolicySHA256, q.JobEpsilon.String(), q.JobDelta.String()}})
+		err := do(entry{Kind: kindReserve, Run: q.RunID, Period: row.Period, Event: &event, Costs: costs, Reservation: reservation})
 		if err != nil {
 			return nil, err
 		}
@@ -146,7 +151,7 @@ func openDataset(s rows, now time.Time, q Request, do func(entry) error) (datase
 		if err != nil {
 			return row, fmt.Errorf("%w: the policy's budget: %w", ErrUsage, err)
 		}
-		err = do(entry{Kind: kindRegister, Period: period, Registration: &wireRegistration{q.Unit, q.Adjacency, termsToWire(f.Terms()), q.Renews}})
+		err = do(entry{Kind: kindRegister, Period: period, Registration: &wireRegistration{q.Unit, q.Adjacency, termsToWire(f.Terms()), q.Renews, ruleToWire(q.Requests)}})
 		if err != nil {
 			return row, err
 		}
@@ -230,6 +235,9 @@ func validate(q Request) error {
 		}
 	}
 	if err := validateCaps(q); err != nil {
+		return err
+	}
+	if err := validateApproval(q.Approval); err != nil {
 		return err
 	}
 	return validEvent(q.Event, q.Adjacency)

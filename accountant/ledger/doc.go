@@ -60,7 +60,7 @@
 //	          the same analyst or purpose in the data set's period, or to the data
 //	          set in the cap's; of a cap that is registered, made smaller: no costs
 //	reserve   run, period, event, costs, reservation {kind, analyst, purpose,
-//	          policy_name, policy_sha256, epsilon, delta}
+//	          policy_name, policy_sha256, epsilon, delta, approval}
 //	settle    run, period, event, costs
 //	void      run, period
 //	close     period, the one that opens; pending, how many reservations of the
@@ -73,6 +73,13 @@
 // costs a list of {account, loss, pure_epsilon, approximate_delta}, account being
 // "policy" or the cap's name; event is an accountant's event in merged form,
 // with its amounts as strings.
+//
+// A data set that was registered with requests {at_least, keys} takes only jobs
+// with an approval {note, rule {at_least, keys}}: a note of package signed, of kind
+// "privsgld request v1", whose object is that of SignedRequest. It names ledger, data
+// set, policy, kind, analyst, purpose, epsilon and delta of its reservation, whose time
+// lies within not_before and not_after; enough of the rule's keys, and of the registered
+// ones, signed it; and no id is used twice.
 //
 // # Tree and checkpoint
 //

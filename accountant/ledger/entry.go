@@ -73,6 +73,7 @@ type wireRegistration struct {
 	Adjacency accountant.Adjacency `json:"adjacency"`
 	Terms     wireTerms            `json:"terms"`
 	Renews    string               `json:"renews"`
+	Requests  *wireRule            `json:"requests,omitempty"` // who must sign each job
 }
 
 type wireCap struct {
@@ -88,6 +89,8 @@ type wireReservation struct {
 	PolicySHA256 string `json:"policy_sha256"`
 	Epsilon      string `json:"epsilon"`
 	Delta        string `json:"delta"`
+
+	Approval *wireApproval `json:"approval,omitempty"` // the signed request
 }
 
 // wireCost is what an event costs in one account: the policy's, or a cap's.

@@ -4,7 +4,7 @@ import "errors"
 
 // The kinds of error of this package, grouped by the moment at which they
 // arise. Every error is one line and wraps one of them, except [*Refused],
-// [*Mismatch] and a cancelled context's own error.
+// [*Mismatch], [*Unapproved] and a cancelled context's own error.
 var (
 	// ErrUsage: the caller asked for something that is never possible.
 	ErrUsage = errors.New("ledger: wrong request")

@@ -214,7 +214,7 @@ func (l *Ledger) Now(ctx context.Context) (now time.Time, err error) {
 // entries. When it returns, the charge is on the disk, and stays whatever
 // happens to the process.
 //
-// Errors: *Refused and *Mismatch, with nothing written; ErrUsage for a
+// Errors: *Refused, *Mismatch and *Unapproved, with nothing written; ErrUsage for a
 // request that is malformed or whose RunID was used before;
 // accountant.ErrUnsupported for an event that a filter has no rule for;
 // ErrUnavailable, ErrCorrupt; the context's, with nothing written.
@@ -262,8 +262,9 @@ func (l *Ledger) Reserve(ctx context.Context, q Request) (*Reservation, error) {
 }
 
 // Preview returns the budget as Reserve would leave it, without writing; its
-// errors are those of Reserve.
+// errors are those of Reserve, but for *Unapproved: signatures may come later.
 func (l *Ledger) Preview(ctx context.Context, q Request) (Budget, error) {
+	q.preview = true
 	var d *decision
 	err := l.store.View(ctx, func(t tx) error {
 		tree, now, err := l.begin(t)

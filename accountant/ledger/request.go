@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/privsgld/privsgld/accountant"
+	"github.com/privsgld/privsgld/accountant/ledger/signed"
 )
 
 // A Registration binds a data set, by its name, to one budget: the first
@@ -19,6 +20,10 @@ type Registration struct {
 	Adjacency    accountant.Adjacency
 	Terms        accountant.Terms
 	Renews       string // never, monthly, quarterly or yearly
+
+	// Requests says who must sign each job. The registered rule holds for every
+	// later one, beside that of its own policy.
+	Requests signed.Rule
 }
 
 // A Cap is a smaller budget that a request must fit into besides the
@@ -41,6 +46,10 @@ type Request struct {
 	JobEpsilon accountant.Amount
 	JobDelta   accountant.Amount
 	Caps       []Cap // all of them must admit the event, and are charged with it
+
+	Approval *Approval // the signed request; nil: none
+
+	preview bool // nothing is written: signatures may come later
 }
 
 // A Reservation is a charge that is durable in the ledger. Only the pointer

@@ -19,6 +19,7 @@ import (
 //	event/NAME/PERIOD/ANALYST/MECHANISM   how often a mechanism was charged
 //	purpose/NAME/PERIOD/PURPOSE/MECHANISM the same by purpose
 //	run/RUN                               a run
+//	request/ID                            the run that used a signed request
 //
 // Beside them stand meta/verifier, meta/checkpoint and meta/state (upgrade.go),
 // which no entry makes.

@@ -152,6 +152,9 @@ func (im *image) replay() error {
 		return entries[n], nil
 	}
 	s := newOverlay(nil)
+	if err := s.Put(verifierKey, im.state[verifierKey]); err != nil { // signed requests name it
+		return err
+	}
 	costs := costMemory{}
 	last := time.Time{}
 	version := 1
@@ -171,6 +174,9 @@ func (im *image) replay() error {
 			err = contradiction("its version is older than that of the one before")
 		}
 		version = e.Version
+		if err == nil && e.Kind == kindReserve {
+			err = checkRequest(s, e)
+		}
 		if err == nil {
 			err = apply(s, earlier, verified, e)
 		}

@@ -23,11 +23,16 @@ type approvals struct {
 	signatures []byte   // the policy's signature file
 	by         []string // who approved the policy
 	missing    []string // what a plan says
+	request    []byte   // the signed request; nil: none
+	requestBy  []string // who signed it
 }
 
 // readApprovals reads the policy's signatures, from the file beside it.
 func (r *Run) readApprovals(p *policies.Policy, what intent) (a approvals, err error) {
 	a.what = what
+	if a.request, err = r.readRequest(p); err != nil {
+		return a, err
+	}
 	if p.Approvals.Policy.AtLeast == 0 {
 		return a, nil
 	}
@@ -44,7 +49,7 @@ func (r *Run) readApprovals(p *policies.Policy, what intent) (a approvals, err e
 // decide asks the policy. A plan goes on without approvals and notes what is
 // missing.
 func (a *approvals) decide(p *policies.Policy, j policies.Job, now time.Time) error {
-	j.Signatures = a.signatures
+	j.Signatures, j.Request = a.signatures, a.request
 	if a.what == forReal {
 		return p.Approve(j, now)
 	}

@@ -34,7 +34,8 @@ type Report struct {
 	Dataset     DatasetRef    `json:"dataset"`
 	Analyst     string        `json:"analyst"`
 	Purpose     string        `json:"purpose"`
-	Time        string        `json:"time"` // of the reservation, UTC
+	Request     *RequestRef   `json:"request,omitempty"` // where the policy asks for signed requests
+	Time        string        `json:"time"`              // of the reservation, UTC
 	Guarantee   Guarantee     `json:"guarantee"`
 	Budget      ledger.Budget `json:"budget"`
 	Sampler     SamplerReport `json:"sampler"`

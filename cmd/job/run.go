@@ -50,7 +50,15 @@ type Run struct {
 	// policy are filled in.
 	Sampler     sgld.Request
 	Temperature string // as asked, for the report
-	Progress    sgld.Progress
+
+	// Request is the file of a signed request, where the policy asks for one; a plan
+	// writes one for this job to the new file RequestTo, which may be used for
+	// RequestHolds (0: seven days).
+	Request      string
+	RequestTo    string
+	RequestHolds time.Duration
+
+	Progress sgld.Progress
 
 	OpenLedger func(context.Context) (*ledger.Ledger, error)
 	Now        func() time.Time
@@ -84,6 +92,11 @@ func (r *Run) Plan(ctx context.Context) (*Report, error) {
 	budget, err := p.ledger.Preview(ctx, p.request)
 	if err != nil {
 		return nil, p.refusal(err)
+	}
+	if r.RequestTo != "" {
+		if err := p.writeRequest(); err != nil {
+			return nil, err
+		}
 	}
 	report, err := p.report(p.plan, p.request.Event, budget)
 	if err != nil {
@@ -324,6 +337,10 @@ func (p *prepared) approve(ctx context.Context) error {
 		},
 		Event: p.plan.Reserve(), JobEpsilon: p.epsilon, JobDelta: p.delta,
 	}
+	p.request.Requests = p.policy.Approvals.Requests
+	if e := p.attachRequest(); e != nil {
+		return e
+	}
 	p.request.Caps = caps(p.policy, r.Analyst, r.Purpose)
 	if err != nil {
 		return p.capRefusal(err)
@@ -527,7 +544,7 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 		Schema: ReportSchema, RunID: p.request.RunID, Kind: "run", Status: "planned",
 		Policy:  PolicyRef{Name: p.policy.Metadata.Name, SHA256: p.policy.SHA256, ApprovedBy: p.approvals.by},
 		Dataset: DatasetRef{Name: d.Name}, Analyst: r.Analyst, Purpose: r.Purpose,
-		Time: utc(r.Now()),
+		Time: utc(r.Now()), Request: p.requestRef(),
 		Guarantee: Guarantee{
 			Epsilon: Number(eps), Delta: p.delta, Accountant: p.policy.Budget.Accountant,
 			PrivacyUnit: string(d.Unit.Kind), Adjacency: d.Adjacency,

@@ -58,6 +58,7 @@ func classify(err error) failure {
 		forbid   *policies.Refusal
 		refusal  *job.Refusal
 		mismatch *ledger.Mismatch
+		unsigned *ledger.Unapproved
 		bad      *datasets.BadData
 		noRule   *unsupportedError
 		output   *outputError
@@ -93,6 +94,8 @@ func classify(err error) failure {
 		return failure{exit: exitPolicy, code: forbid.Code, message: forbid.Message, hint: forbid.Hint}
 	case errors.As(err, &mismatch):
 		return failure{exit: exitPolicy, code: "policy_violation", message: mismatch.Message, hint: "restore the registered terms in the policy"}
+	case errors.As(err, &unsigned):
+		return failure{exit: exitPolicy, code: "policy_violation", message: unsigned.Message, hint: "have a request signed for this job: plan --request-to FILE"}
 	case errors.Is(err, accountant.ErrUnsupported):
 		return failure{exit: exitPolicy, code: "policy_violation", message: err.Error()}
 	case errors.As(err, &bad):

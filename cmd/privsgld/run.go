@@ -43,6 +43,7 @@ func samplerFlags() []cli.Flag {
 		text("thin", "", "keep every `N`th iterate (default: as many as the draws allow)"),
 		text("analyst", "", "`NAME` that the charge is booked under (default: the user)"),
 		text("purpose", "", "`TEXT` recorded with the charge"),
+		text("request", "", "signed request in `FILE`, where the policy asks for one"),
 	}
 }
 
@@ -70,19 +71,34 @@ func planCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "plan",
 		Usage: "what a run would cost and how well it would mix; reads no data",
-		Description: `EXAMPLE:
+		Description: `Where the policy asks for signed requests, --request-to writes one for this very job.
+Approvers sign it with "policy sign --request", and "run --request" takes it, once.
+
+EXAMPLE:
    privsgld plan --policy policies/fertility.yaml --epsilon 0.3`,
-		Flags: append(append(samplerFlags(), ledgerFlags()...), shared()...),
+		Flags: append(append(append(samplerFlags(),
+			text("request-to", "", "new `FILE` for a request to be signed"),
+			text("request-holds", "168h", "`TIME` from now in which that request may be used"),
+		), ledgerFlags()...), shared()...),
 		Action: func(c *cli.Context) error {
 			r, err := newRun(c)
 			if err != nil {
 				return err
 			}
+			r.RequestTo = c.String("request-to")
+			if r.RequestHolds, err = time.ParseDuration(c.String("request-holds")); err != nil || r.RequestHolds <= 0 {
+				return usagef("--request-holds %q is no time: write it like 168h", c.String("request-holds"))
+			}
 			report, err := r.Plan(c.Context)
 			if err != nil {
 				return err
 			}
-			return render(c, report, func(w io.Writer) { planText(w, report) })
+			return render(c, report, func(w io.Writer) {
+				planText(w, report)
+				if r.RequestTo != "" {
+					fmt.Fprintf(w, "wrote %s, to be signed with: privsgld policy sign --request %s --key KEY\n", r.RequestTo, r.RequestTo)
+				}
+			})
 		},
 	}
 }
@@ -126,6 +142,7 @@ func newRun(c *cli.Context) (*job.Run, error) {
 		PolicyPath: c.String("policy"), Epsilon: c.String("epsilon"), Delta: c.String("delta"),
 		Model: c.String("model"), Target: c.String("target"), Features: c.StringSlice("features"),
 		Analyst: c.String("analyst"), Purpose: c.String("purpose"), Format: "parquet", Temperature: c.String("temperature"),
+		Request:    c.String("request"),
 		OpenLedger: openLedger(c), Now: time.Now, Program: programInfo(),
 	}
 	if r.PolicyPath == "" {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/privsgld/privsgld/accountant/ledger"
 	"github.com/privsgld/privsgld/accountant/ledger/signed"
 	"github.com/privsgld/privsgld/cmd/job"
 	"github.com/privsgld/privsgld/policies"
@@ -26,14 +27,17 @@ EXAMPLE:
 			Action: keygen,
 		},
 		{
-			Name: "sign", Usage: "approve a policy: add a signature to FILE.sig", ArgsUsage: "FILE",
-			Description: `The signature is over the policy and the base files that it extends, as they are now:
+			Name: "sign", Usage: "approve a policy or a request: add a signature", ArgsUsage: "FILE",
+			Description: `For a policy the signature goes to FILE.sig. It is over the policy and the base files that it extends, as they are now:
 whoever changes one of them needs all signatures again. FILE.sig keeps the signatures of
-others; one over another version is never overwritten: move it away first.
+others; one over another version is never overwritten: move it away first. With --request it is over the one job that the
+request names, and is added to the request itself: read what is printed.
 
 EXAMPLE:
-   privsgld policy sign policy.yaml --key ann.key`,
+   privsgld policy sign policy.yaml --key ann.key
+   privsgld policy sign --request job.request --key ann.key`,
 			Flags: append([]cli.Flag{
+				text("request", "", "request in `FILE`, from \"plan --request-to\", in place of a policy"),
 				text("key", "", "`FILE` of the private key, from \"policy keygen\""),
 			}, shared()...),
 			Action: signPolicy,
@@ -67,6 +71,12 @@ func privateKey(c *cli.Context) (signed.Private, error) {
 
 func signPolicy(c *cli.Context) error {
 	path := c.Args().First()
+	if request := c.String("request"); request != "" {
+		if path != "" {
+			return usagef("name a policy file or a request, not both")
+		}
+		return signRequest(c, request)
+	}
 	if path == "" {
 		return usagef("name a policy file")
 	}
@@ -111,6 +121,41 @@ func signedResult(c *cli.Context, file string, key signed.Key, already bool, bod
 			fmt.Fprintf(w, "approved: it takes %s, and it has %s\n", rule, signed.Names(have))
 		default:
 			fmt.Fprintf(w, "not approved yet: it takes %s, and it has %s\n", rule, signed.Names(have))
+		}
+	})
+}
+
+// signRequest signs what the file says, having shown it.
+func signRequest(c *cli.Context, path string) error {
+	key, err := privateKey(c)
+	if err != nil {
+		return err
+	}
+	data, err := signed.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	body := signed.TextOf(data)
+	r, err := ledger.ReadRequest(body)
+	if err != nil {
+		return usagef("%s is no request, or was changed: write one with plan --request-to", path)
+	}
+	already, err := key.Sign(path, body)
+	if err != nil {
+		return err
+	}
+	return render(c, map[string]any{"file": path, "key": key.String(), "already": already, "request": r}, func(w io.Writer) {
+		verb := "signed"
+		if already {
+			verb = "had signed before"
+		}
+		fmt.Fprintf(w, "%s %s: %s\n", key.Name(), verb, path)
+		// In quotes and ASCII: a name may look like another one.
+		for _, f := range []struct{ name, value string }{
+			{"data set", r.Dataset}, {"policy", r.PolicyName}, {"sha256", r.PolicySHA256}, {"analyst", r.Analyst}, {"purpose", r.Purpose},
+			{"ε", r.Epsilon}, {"δ", r.Delta}, {"kind", r.Kind}, {"settings", string(r.Settings)}, {"from", r.NotBefore}, {"to", r.NotAfter}, {"ledger", r.Ledger},
+		} {
+			fmt.Fprintf(w, "%-10s %+q\n", f.name, f.value)
 		}
 	})
 }

@@ -34,7 +34,7 @@ var numericFlags = map[string]string{
 
 var textFlags = []string{
 	"accountant", "adjacency", "against", "analyst", "base", "checkpoint", "convex", "data", "dataset", "dry-run", "features", "format", "init", "key", "ledger",
-	"ledger-timeout", "log-level", "metric", "model", "names", "out", "output", "plot", "policy", "purpose", "quiet", "sampler", "seed", "target", "to",
+	"ledger-timeout", "log-level", "metric", "model", "names", "out", "output", "plot", "policy", "purpose", "quiet", "request", "request-holds", "request-to", "sampler", "seed", "target", "to",
 }
 
 // An amount of a flag is exact, so that a δ may be smaller than any float64, and
