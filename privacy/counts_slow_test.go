@@ -10,4 +10,5 @@ const (
 	agreements  = 8_000 // in each of four streams
 	karneyDraws = 5_000_000
 	sumPairs    = 2_000
+	plainRatios = 4_000 // with 20 draws each
 )

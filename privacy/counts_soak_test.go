@@ -10,4 +10,5 @@ const (
 	agreements  = 100_000 // in each of four streams
 	karneyDraws = 50_000_000
 	sumPairs    = 10_000 // 120,000 in all
+	plainRatios = 40_000 // with 20 draws each
 )

@@ -11,4 +11,5 @@ const (
 	agreements  = 400 // in each of four streams
 	karneyDraws = 300_000
 	sumPairs    = 150
+	plainRatios = 400 // with 20 draws each
 )

@@ -20,6 +20,8 @@
 //     divided by g, with exactly the probabilities of that rounding. Since the
 //     sum lies on the lattice, adding rounded noise is the same as rounding the
 //     sum plus real noise: post-processing of the textbook Gaussian mechanism.
+//     [DiscreteGaussian] and [DiscreteLaplace] are the laws on the integers, for
+//     events that name those: exact too, by whole numbers alone.
 //   - Sampling. [Bernoulli] selects every unit with probability exactly q for
 //     every float64 q, not with q rounded to the generator's word.
 //

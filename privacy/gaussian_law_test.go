@@ -10,9 +10,14 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
+// filler is a sampler of lattice noise.
+type filler interface {
+	Fill(dst []int64, b Bits)
+}
+
 // parallelDraws gives each worker a seeded stream of its own and its share of
 // n draws, in blocks.
-func parallelDraws(g Gaussian, n int, label string, f func(worker int, block []int64)) {
+func parallelDraws(g filler, n int, label string, f func(worker int, block []int64)) {
 	workers := runtime.GOMAXPROCS(0)
 	var wg sync.WaitGroup
 	for w := range workers {

@@ -53,6 +53,63 @@ func BenchmarkNoise(b *testing.B) {
 	b.ReportMetric(median(2)/median(0), "google/ours")
 }
 
+// BenchmarkDiscrete puts the discrete laws beside the rounded Gaussian of the same
+// scale and the Google library's noise for whole numbers, in turns as
+// [BenchmarkNoise] does: values in nanoseconds, and how many of ours are drawn in
+// the time of one of the library's.
+func BenchmarkDiscrete(b *testing.B) {
+	rounded, err := NewGaussian(0x1.8p30, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	gaussian, err := NewDiscreteGaussian(0x1.8p30, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	laplace, err := NewDiscreteLaplace(0x1.8p30, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := NewSource("bench")
+	block := make([]int64, 1024)
+	var turns [5][]float64
+	turn := func(i, n int, f func()) {
+		begin := time.Now()
+		f()
+		turns[i] = append(turns[i], float64(time.Since(begin))/float64(n))
+	}
+	for b.Loop() {
+		turn(0, len(block), func() { rounded.Fill(block, s) })
+		turn(1, len(block), func() { gaussian.Fill(block, s) })
+		turn(2, len(block), func() { laplace.Fill(block, s) })
+		turn(3, 8, func() {
+			for range 8 {
+				if _, err := noise.Gaussian().AddNoiseInt64(0, 1, 1, 1, 1e-5); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		turn(4, 8, func() {
+			for range 8 {
+				if _, err := noise.Laplace().AddNoiseInt64(0, 1, 1, 1, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	var ns [5]float64
+	for i := range turns {
+		slices.Sort(turns[i])
+		ns[i] = turns[i][len(turns[i])/2]
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(ns[0], "rounded-ns/value")
+	b.ReportMetric(ns[1], "gaussian-ns/value")
+	b.ReportMetric(ns[2], "laplace-ns/value")
+	b.ReportMetric(ns[3]/ns[1], "google/gaussian")
+	b.ReportMetric(ns[4]/ns[2], "google/laplace")
+}
+
 func BenchmarkFill(b *testing.B) {
 	for _, log := range []int{0, 30, 36, 45, 50} {
 		b.Run(fmt.Sprintf("2^%d", log), func(b *testing.B) {
