@@ -88,8 +88,8 @@ func (s *sink) bindSchema(schema *arrow.Schema) error {
 // stays bounded however large the batch is. Columns are looked up by name: an
 // IPC batch has all of the file's, a Parquet batch only the bound ones.
 func (s *sink) record(batch arrow.Record) error {
-	places := make([]int, len(s.columns))
-	for i, c := range s.columns {
+	places := make([]int, len(s.bound))
+	for i, c := range s.bound {
 		found := batch.Schema().FieldIndices(c.Name)
 		if len(found) != 1 || int64(batch.Column(found[0]).Len()) != batch.NumRows() {
 			return verdict{Kind: kindDamaged}
@@ -97,19 +97,34 @@ func (s *sink) record(batch arrow.Record) error {
 		places[i] = found[0]
 	}
 	for from := int64(0); from < batch.NumRows(); {
-		to := min(from+int64(blockRows-s.columns[0].len()), batch.NumRows())
+		to := min(from+int64(blockRows-s.waiting), batch.NumRows())
 		part := batch.NewSlice(from, to)
-		for i, c := range s.columns {
-			if err := c.encode(part.Column(places[i])); err != nil {
-				part.Release()
-				return err
-			}
-		}
+		err := s.part(part, places)
 		part.Release()
-		if err := s.flushFull(); err != nil {
+		if err != nil {
+			return err
+		}
+		if err := s.added(int(to - from)); err != nil {
 			return err
 		}
 		from = to
 	}
 	return nil
+}
+
+// part encodes rows and at the same time hashes them.
+func (s *sink) part(rows arrow.Record, places []int) error {
+	hashed := make(chan error, 1)
+	if s.hash == nil {
+		hashed <- nil
+	} else {
+		go func() { hashed <- s.hash.record(rows, places) }()
+	}
+	for i, c := range s.columns {
+		if err := c.encode(rows.Column(places[i])); err != nil {
+			_ = <-hashed // one fault is enough
+			return err
+		}
+	}
+	return <-hashed
 }

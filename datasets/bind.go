@@ -48,6 +48,8 @@ type Encoding struct {
 type Binding struct {
 	encoding Encoding
 	columns  []columnSpec // in the order of the features, then the target
+	also     []columnSpec // the policy's other columns, in its order
+	whole    bool         // a file must have these too
 	csv      csvRules
 }
 
@@ -158,7 +160,26 @@ func Bind(d policies.Dataset, target string, features []string) (*Binding, error
 		return nil, fmt.Errorf("target %q: a binary target is a boolean, or a category with a positive level; the policy says %s", target, spec.Type)
 	}
 	b.columns = append(b.columns, spec)
+	seen[target] = true
+	for i, c := range d.Columns {
+		if seen[c.Name] {
+			continue
+		}
+		spec, err := specOf(c, i)
+		if err != nil {
+			return nil, err
+		}
+		b.also = append(b.also, spec)
+	}
 	return b, nil
+}
+
+// Whole returns a binding that checks files for all of the policy's columns, as a
+// fingerprint needs them, and encodes the same ones.
+func (b *Binding) Whole() *Binding {
+	whole := *b
+	whole.whole = true
+	return &whole
 }
 
 // specOf turns a policy's column into the decoder's form and checks again what

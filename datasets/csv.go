@@ -61,19 +61,28 @@ func decodeCSV(f *os.File, zipped bool, s *sink) error {
 		if err != nil {
 			return csvVerdict(err, kindDamaged)
 		}
-		for i, c := range s.columns {
-			if places[i] >= len(row) {
-				c.invalid()
-				continue
+		at := 0
+		if s.hash != nil {
+			at = s.hash.begin(1)
+		}
+		for i := range s.bound {
+			cell, missing := "", true
+			if places[i] < len(row) {
+				cell = s.csv.clean(row[places[i]])
+				missing = slices.Contains(s.csv.Null, cell)
 			}
-			cell := s.csv.clean(row[places[i]])
-			if slices.Contains(s.csv.Null, cell) {
-				c.invalid()
-			} else {
-				c.string(cell)
+			if s.hash != nil {
+				s.hash.text(i, at, cell, missing)
+			}
+			switch {
+			case i >= len(s.columns):
+			case missing:
+				s.columns[i].invalid()
+			default:
+				s.columns[i].string(cell)
 			}
 		}
-		if err := s.flushFull(); err != nil {
+		if err := s.added(1); err != nil {
 			return err
 		}
 	}
@@ -82,9 +91,9 @@ func decodeCSV(f *os.File, zipped bool, s *sink) error {
 // bindCSV returns each column's place in a row: by the names of the header, or
 // without one by the column's place in the policy.
 func bindCSV(cells *csv.Reader, s *sink) ([]int, error) {
-	places := make([]int, len(s.columns))
+	places := make([]int, len(s.bound))
 	if !s.csv.Header {
-		for i, c := range s.columns {
+		for i, c := range s.bound {
 			places[i] = c.Position
 		}
 		return places, nil

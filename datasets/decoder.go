@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -34,8 +35,9 @@ const (
 	expansion      = 1032
 	expansionFloor = 64 << 20
 
-	// verdictSize is more than any verdict needs.
-	verdictSize = 4096
+	// answerSize is more than any answer needs: a verdict, and of a fingerprint the
+	// digests of a thousand part files and a sketch.
+	answerSize = 1 << 18
 )
 
 // kind is what is wrong with data, out of a closed list.
@@ -54,7 +56,7 @@ const (
 	kindDamaged
 )
 
-// verdict is all that the child ever says. It is an error inside the child.
+// verdict is what the child says of the files. It is an error inside the child.
 type verdict struct {
 	Kind   kind  `json:"kind"`
 	File   int   `json:"file"`   // ordinal of the part file, from 0
@@ -64,10 +66,18 @@ type verdict struct {
 
 func (verdict) Error() string { return "datasets: bad data" }
 
+// answer is all that the child ever says.
+type answer struct {
+	verdict
+	Print *print `json:"print,omitempty"`
+}
+
 // job is what the parent asks for. Input files are the descriptors from 3 on;
 // the encoded file is the one after the last of them.
 type job struct {
 	Columns       []columnSpec `json:"columns"`
+	Also          []columnSpec `json:"also,omitempty"` // bound, and hashed where a fingerprint is asked for, but not encoded
+	Print         *printJob    `json:"print,omitempty"`
 	CSV           csvRules     `json:"csv"`
 	Files         int          `json:"files"`
 	StructureOnly bool         `json:"structure_only"`
@@ -96,36 +106,41 @@ func decoderMain() int {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent, whatever the error
 		os.Exit(1)
 	}()
-	if json.NewEncoder(os.Stdout).Encode(j.run()) != nil {
+	var a answer
+	a.verdict, a.Print = j.run()
+	if json.NewEncoder(os.Stdout).Encode(a) != nil {
 		return 1
 	}
 	return 0
 }
 
 // run decodes every file of the job.
-func (j job) run() (v verdict) {
+func (j job) run() (v verdict, p *print) {
 	at := 0
 	defer func() {
 		// The library panics on damage. Its text holds data and is dropped.
 		if recover() != nil {
-			v = verdict{Kind: kindDamaged, File: at}
+			v, p = verdict{Kind: kindDamaged, File: at}, nil
 		}
 	}()
-	err := j.decodeAll(&at)
+	p, err := j.decodeAll(&at)
 	if err == nil {
-		return verdict{}
+		return verdict{}, p
 	}
 	if !errors.As(err, &v) {
 		v = verdict{Kind: kindDamaged}
 	}
 	v.File = at
-	return v
+	return v, nil
 }
 
-func (j job) decodeAll(at *int) error {
-	s := &sink{csv: j.CSV, structureOnly: j.StructureOnly}
+func (j job) decodeAll(at *int) (*print, error) {
+	s := &sink{csv: j.CSV, structureOnly: j.StructureOnly, bound: slices.Concat(j.Columns, j.Also)}
 	for _, c := range j.Columns {
 		s.columns = append(s.columns, newColumn(c))
+	}
+	if j.Print != nil {
+		s.hash = newRowHasher(j.Print.Secret, s.bound, j.Print.Prefix)
 	}
 	const firstFile = 3
 	files := make([]*os.File, j.Files)
@@ -133,31 +148,39 @@ func (j job) decodeAll(at *int) error {
 		files[i] = os.NewFile(uintptr(firstFile+i), "data")
 		info, err := files[i].Stat()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		s.limit += info.Size()
 	}
 	s.limit = max(s.limit*expansion, expansionFloor)
-	if !j.StructureOnly {
+	if !j.StructureOnly && len(j.Columns) > 0 {
 		w, err := newLayoutWriter(os.NewFile(uintptr(firstFile+j.Files), "encoded"), j.Columns)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		s.out = w
 	}
 	for i, f := range files {
 		*at = i
 		if err := decodeFile(f, s); err != nil {
-			return err
+			return nil, err
+		}
+		if s.hash != nil && !j.StructureOnly {
+			s.hash.endPart()
 		}
 	}
 	if j.StructureOnly {
-		return nil
+		return nil, nil
 	}
 	if err := s.flush(); err != nil {
-		return err
+		return nil, err
 	}
-	return s.out.close()
+	if s.out != nil {
+		if err := s.out.close(); err != nil {
+			return nil, err
+		}
+	}
+	return s.hash.print(), nil
 }
 
 // decodeFile tells the format by the first bytes and hands over to its adapter.
@@ -188,20 +211,23 @@ func decodeFile(f *os.File, s *sink) error {
 
 // sink gathers encoded rows of all files and writes them block by block.
 type sink struct {
-	columns       []*column
+	columns       []*column    // encoded
+	bound         []columnSpec // the same, then those that are not encoded
+	hash          *rowHasher   // of all that are bound; nil: no fingerprint is asked for
 	csv           csvRules
 	structureOnly bool
 	format        string // of the files so far
 	out           *layoutWriter
 	rows          int64 // of all files, those still in the columns' buffers included
+	waiting       int   // rows in the columns' buffers
 	limit         int64 // bytes of encoding
 }
 
 // bind finds each column among a file's names and checks its type; types is nil
 // for text files. It returns the place of each.
 func (s *sink) bind(names []string, types func(int) arrow.DataType) ([]int, error) {
-	places := make([]int, len(s.columns))
-	for i, c := range s.columns {
+	places := make([]int, len(s.bound))
+	for i, c := range s.bound {
 		places[i] = -1
 		for at, name := range names {
 			if name != c.Name {
@@ -238,15 +264,12 @@ func (s *sink) fits(rows int64) error {
 	return nil
 }
 
-// flushFull accounts for the rows added to the buffers since the last block and
-// writes them out once they fill one.
-func (s *sink) flushFull() error {
-	written := int64(0)
-	if s.out != nil {
-		written = s.out.rows
-	}
-	s.rows = written + int64(s.columns[0].len())
-	if s.columns[0].len() < blockRows {
+// added accounts for rows added to the buffers and writes them out once they fill a
+// block.
+func (s *sink) added(rows int) error {
+	s.rows += int64(rows)
+	s.waiting += rows
+	if s.waiting < blockRows {
 		return nil
 	}
 	return s.flush()
@@ -254,10 +277,14 @@ func (s *sink) flushFull() error {
 
 // flush writes the buffered rows as one block.
 func (s *sink) flush() error {
-	rows := s.columns[0].len()
+	rows := s.waiting
 	if rows == 0 {
 		return nil
 	}
+	if s.hash != nil {
+		s.hash.finish()
+	}
+	s.waiting = 0
 	for _, c := range s.columns {
 		if c.len() != rows || rows > blockRows {
 			return verdict{Kind: kindDamaged}
@@ -265,6 +292,9 @@ func (s *sink) flush() error {
 	}
 	if err := s.fits(0); err != nil {
 		return err
+	}
+	if s.out == nil {
+		return nil
 	}
 	if err := s.out.block(s.columns); err != nil {
 		return err
@@ -275,20 +305,24 @@ func (s *sink) flush() error {
 	return nil
 }
 
-// decode runs the child over the files. For a structure it writes nothing, else
-// it writes the encoded file into out. The error is *BadData whatever became of
-// the child, or the context's, or that it could not be started.
-func decode(ctx context.Context, files []*os.File, b *Binding, out *os.File, memory int64) error {
-	j := job{Columns: b.columns, CSV: b.csv, Files: len(files), StructureOnly: out == nil, Memory: memory}
+// decode runs the child over the files. It writes the encoded file into out, and
+// nothing where there is none; without a fingerprint either it decodes no row. The
+// error is *BadData whatever became of the child, or the context's, or that it could
+// not be started.
+func decode(ctx context.Context, files []*os.File, b *Binding, out *os.File, p *printJob, memory int64) (*print, error) {
+	j := job{Columns: b.columns, Print: p, CSV: b.csv, Files: len(files), StructureOnly: out == nil && p == nil, Memory: memory}
+	if b.whole || p != nil {
+		j.Also = b.also
+	}
 	request, err := json.Marshal(j)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	deadline := deadlineBase
 	for _, f := range files {
 		info, err := f.Stat()
 		if err != nil {
-			return badData(textUnreadable)
+			return nil, badData(textUnreadable)
 		}
 		deadline += time.Duration(float64(info.Size()) / 1e6 * float64(deadlinePerMB))
 	}
@@ -297,7 +331,7 @@ func decode(ctx context.Context, files []*os.File, b *Binding, out *os.File, mem
 
 	program, err := ownProgram()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	child := exec.CommandContext(limited, program)
 	child.Args = []string{"privsgld-decoder"}
@@ -307,37 +341,37 @@ func decode(ctx context.Context, files []*os.File, b *Binding, out *os.File, mem
 	if out != nil {
 		child.ExtraFiles = append(child.ExtraFiles, out)
 	}
-	answer := &boundedBuffer{}
-	child.Stdout = answer
+	said := &boundedBuffer{}
+	child.Stdout = said
 	stdin, err := child.StdinPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	// On Linux the child dies with the thread that started it: keep the thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := child.Start(); err != nil {
-		return err
+		return nil, err
 	}
 	_, writeErr := stdin.Write(append(request, '\n'))
 	waitErr := child.Wait()
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	var v verdict
-	if writeErr != nil || waitErr != nil || json.Unmarshal(answer.bytes, &v) != nil {
-		v = verdict{Kind: kindDamaged, File: -1}
+	var a answer
+	if writeErr != nil || waitErr != nil || json.Unmarshal(said.bytes, &a) != nil || (p != nil && a.verdict == verdict{} && !a.Print.valid(len(files))) {
+		a = answer{verdict: verdict{Kind: kindDamaged, File: -1}}
 	}
-	return v.toError(len(files), b.columns)
+	return a.Print, a.toError(len(files), slices.Concat(j.Columns, j.Also))
 }
 
-// boundedBuffer keeps what a verdict may be long and fails beyond. It does not
+// boundedBuffer keeps what an answer may be long and fails beyond. It does not
 // embed a bytes.Buffer, whose ReadFrom would get around the bound.
 type boundedBuffer struct{ bytes []byte }
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
-	if len(b.bytes)+len(p) > verdictSize {
+	if len(b.bytes)+len(p) > answerSize {
 		return 0, io.ErrShortWrite
 	}
 	b.bytes = append(b.bytes, p...)

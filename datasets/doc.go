@@ -35,6 +35,48 @@
 // The parent then checks every length, checksum, code and number of that file,
 // maps it read-only and wraps it as Arrow record batches without copying.
 //
+// # Fingerprints
+//
+// A [Fingerprint] says under a secret key which rows a table has, apart from how
+// files hold them. The child takes it of the decoded cells of all the policy's
+// columns, before bounds and levels apply, in one pass and constant memory. A cell
+// is
+//
+//	a number   the bits of its float64, 0 for −0; also what a text spells, or a
+//	           decimal; 1 and 0 for truth values and the texts true and false; a
+//	           whole number that float64 does not hold is a text of its digits
+//	a text     its bytes, as decoded (a CSV's blanks are trimmed where the policy
+//	           says so)
+//	missing    null, NaN, an infinity, an empty text, and in a column of numbers a
+//	           text that is none
+//
+// so that 1, 1.0 and "1" are one, and so are text and dictionary, CSV and Parquet.
+// Two words w stand for a cell: (bits, 0), (0, 1) for a missing one, and for a text
+// a polynomial over its words and its length in a secret point, in 𝔽ₚ with
+// p = 2¹²⁷ − 1.
+//
+// The exact fingerprint is the number of rows and ∏ (s + h) in 𝔽ₚ over all rows, with
+// h = Σ a·w₀ + b·w₁ over a row's cells; s is secret, and so are a and b, which come
+// of the column's name. So the order of rows and columns makes no difference, and how
+// often a row stands there does. Two given tables of n rows and another content agree
+// with probability below (3n + t)/p under a random key, t being the most words of a text:
+// two cells or rows become one with probability (t+1)/p or 1/p (Wegman and Carter 1981),
+// and two polynomials of degree n agree at no more than n points (Schwartz 1980): less
+// than 2⁻⁹³ for what a table can hold. Nobody who lacks the key can do better, since
+// fingerprints are not shown; Clarke et al. 2003 (multiset hash functions) treat
+// adversaries who see them.
+//
+// The loose fingerprint leaves out the columns' names, small and capital letters and
+// what float32 does not hold: a row is ∏ (σ + v) in the field of 2⁶¹ − 1 over its
+// cells, v being 61 bits of α·w₀ + β·w₁. A line over that field makes a tag of it, and
+// the 256 smallest distinct tags are the sketch (bottom-k: Broder 1997, Cohen 1997;
+// that pairwise independence is enough: Thorup 2013). [Fingerprint.Likeness] says
+// when it recognises a table, and of what kind of tables it says nothing.
+//
+// What it does not see: a table of other columns, texts spelt otherwise (levels yes
+// and no as 1 and 0), numbers that were moved a little, and, of tables many of whose
+// rows are equal, any copy but a whole one.
+//
 // The limit on memory holds on Linux. Elsewhere the child has the deadline, the
 // pipe to its parent and Go's soft memory limit only.
 package datasets

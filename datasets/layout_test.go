@@ -30,7 +30,7 @@ func encodedBytes(t *testing.T, rows int) ([]byte, []columnSpec) {
 		s.columns[0].integer(int64(i % 12))
 		s.columns[1].string([]string{"a", "b", "c", "d"}[i%4])
 		s.columns[2].string([]string{"yes", "no"}[i%2])
-		if err := s.flushFull(); err != nil {
+		if err := s.added(1); err != nil {
 			t.Fatal(err)
 		}
 	}

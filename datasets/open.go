@@ -85,6 +85,10 @@ type Options struct {
 	// Memory bounds the decoder's data segment, in bytes; 0 means 1 GiB, and
 	// less than 256 MiB is an error.
 	Memory int64
+
+	// Key, where there is one, has the table's fingerprint taken while it is
+	// decoded; the files must have all of the policy's columns then.
+	Key *FingerprintKey
 }
 
 // Check says whether the files at path bind to b: that they open, are tables,
@@ -100,7 +104,8 @@ func Check(s gate.Structure, path string, b *Binding) error {
 		return err
 	}
 	defer closeAll(files)
-	return decode(context.Background(), files, b, nil, defaultMemory)
+	_, err = decode(context.Background(), files, b, nil, nil, defaultMemory)
+	return err
 }
 
 // Open decodes and encodes the files at path: one file, a folder of part files,
@@ -119,11 +124,9 @@ func Open(ctx context.Context, k gate.Key, path string, b *Binding, o Options) (
 }
 
 func open(ctx context.Context, path string, b *Binding, o Options) (*Table, error) {
-	if o.Memory == 0 {
-		o.Memory = defaultMemory
-	}
-	if o.Memory < leastMemory {
-		return nil, fmt.Errorf("memory: the decoder needs at least 256 MiB")
+	memory, err := o.memory()
+	if err != nil {
+		return nil, err
 	}
 	files, err := openSources(path)
 	if err != nil {
@@ -135,10 +138,25 @@ func open(ctx context.Context, path string, b *Binding, o Options) (*Table, erro
 		return nil, fmt.Errorf("temporary folder: cannot hold the encoded table; check TMPDIR")
 	}
 	defer out.Close()
-	if err := decode(ctx, files, b, out, o.Memory); err != nil {
+	p, err := decode(ctx, files, b, out, o.Key.job(nil), memory)
+	if err != nil {
 		return nil, err
 	}
-	return newTable(out, b)
+	table, err := newTable(out, b)
+	if err == nil && o.Key != nil {
+		table.held.print = p
+	}
+	return table, err
+}
+
+func (o Options) memory() (int64, error) {
+	switch {
+	case o.Memory == 0:
+		return defaultMemory, nil
+	case o.Memory < leastMemory:
+		return 0, fmt.Errorf("memory: the decoder needs at least 256 MiB")
+	}
+	return o.Memory, nil
 }
 
 // unnamedFile returns a new empty file without a name, which vanishes with its

@@ -24,6 +24,7 @@ type held struct {
 	encoding Encoding
 	records  []arrow.Record
 	rows     int
+	print    *print // nil: no key was given
 	unmap    func() error
 }
 
@@ -78,6 +79,14 @@ func (t *Table) Records() []arrow.Record { return t.held.records }
 // Rows returns the number of rows, which is private: it must not reach an
 // output except through a charged mechanism.
 func (t *Table) Rows() int { return t.held.rows }
+
+// Fingerprint returns the fingerprint of the rows; nil where Open was given no key.
+func (t *Table) Fingerprint() *Fingerprint {
+	if t.held.print == nil {
+		return nil
+	}
+	return &Fingerprint{t.held.print}
+}
 
 // Encoding returns what the columns mean. It is public.
 func (t *Table) Encoding() Encoding { return t.held.encoding }

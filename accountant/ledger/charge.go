@@ -35,6 +35,8 @@ func apply(s rows, earlier entryReader, admits admission, e entry) error {
 		return applyEnd(s, earlier, e)
 	case kindClose:
 		return applyClose(s, e)
+	case kindFingerprint:
+		return applyFingerprint(s, e)
 	}
 	return contradiction("an entry has an unknown kind")
 }

@@ -50,7 +50,7 @@
 //	time      RFC 3339, UTC, whole seconds, never before the last entry's
 //	nonce     16 random bytes in hexadecimal, so that a checkpoint's hashes
 //	          confirm no guess of an entry
-//	kind      register, reserve, settle, void or close
+//	kind      register, reserve, settle, void, close or fingerprint
 //	dataset   name of the data set
 //
 // and, by kind,
@@ -65,6 +65,8 @@
 //	void      run, period
 //	close     period, the one that opens; pending, how many reservations of the
 //	          last one it closes
+//	fingerprint  fingerprint {version, growth, commitment}: a version, counted from 1,
+//	          of the rows that the data set's name stands for
 //
 // A cap's name is analyst: or purpose: and the reservation's own, or period: and
 // monthly, quarterly or yearly. The period of a cap of the last kind is that of
@@ -80,6 +82,12 @@
 // set, policy, kind, analyst, purpose, epsilon and delta of its reservation, whose time
 // lies within not_before and not_after; enough of the rule's keys, and of the registered
 // ones, signed it; and no id is used twice.
+//
+// growth is fixed (one version), append-only or replaced. The fingerprint itself is
+// in the state folder, sealed by AES-256-GCM, as fingerprints/HASH/COMMITMENT, HASH
+// being that of the job key; commitment is HMAC-SHA256 over "LENGTH NAME VERSION", a
+// line's end and the fingerprint, so that it says nothing of the rows, and not even
+// whether two versions are equal. Both keys come of keys/HASH.fingerprint.
 //
 // # Tree and checkpoint
 //

@@ -40,6 +40,7 @@ type entry struct {
 	Event        *wireEvent        `json:"event,omitempty"`        // reserve, settle
 	Costs        []wireCost        `json:"costs,omitempty"`        // reserve, settle; register of a cap
 	Pending      *int64            `json:"pending,omitempty"`      // close
+	Fingerprint  *wireFingerprint  `json:"fingerprint,omitempty"`  // fingerprint
 }
 
 // Entries of version 1 were written by a program that kept no events by purpose.

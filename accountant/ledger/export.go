@@ -62,7 +62,7 @@ func (l *Ledger) whole(ctx context.Context) (*image, exportHead, error) {
 type Record struct {
 	Number  int64  `json:"number"`
 	Time    string `json:"time"` // UTC
-	Kind    string `json:"kind"` // register, reserve, settle, void or close
+	Kind    string `json:"kind"` // register, reserve, settle, void, close or fingerprint
 	Dataset string `json:"dataset"`
 	Period  string `json:"period"`
 	Run     string `json:"run,omitempty"`
@@ -70,7 +70,7 @@ type Record struct {
 	Purpose string `json:"purpose,omitempty"` // reserve
 	Epsilon string `json:"epsilon,omitempty"` // reserve: what the job asked for; register: the budget
 	Delta   string `json:"delta,omitempty"`
-	What    string `json:"what,omitempty"` // kind of job, or name of a cap
+	What    string `json:"what,omitempty"` // kind of job, name of a cap, or version of a data set
 }
 
 // Records returns all entries, oldest first. Its errors are those of Export.
@@ -92,6 +92,8 @@ func (l *Ledger) Records(ctx context.Context) ([]Record, error) {
 			r.Epsilon, r.Delta = e.Reservation.Epsilon, e.Reservation.Delta
 		case e.Registration != nil:
 			r.Epsilon, r.Delta = e.Registration.Terms.Epsilon, e.Registration.Terms.Delta
+		case e.Fingerprint != nil:
+			r.What = fmt.Sprintf("%s version %d", e.Fingerprint.Growth, e.Fingerprint.Version)
 		case e.Cap != nil:
 			r.What, r.Epsilon, r.Delta = e.Cap.Name, e.Cap.Terms.Epsilon, e.Cap.Terms.Delta
 		}

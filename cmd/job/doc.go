@@ -78,6 +78,14 @@
 //     memory, and running time are functions of the data: the holder sees them,
 //     and must not pass them on.
 //
+// The name of a data set stands for the rows that its holder registered
+// (Register.Do, or a first run on the holder's terminal): after the reservation a run
+// compares a keyed fingerprint of what it read, and releases nothing where it
+// differs, or where the rows are registered under another name, which would be
+// another budget for the same people. Whether it does is a function of the data, like
+// exit code 5: for the holder. Guarded by TestScripts/data and by TestLikeness in
+// datasets. Where nothing is registered, that is an assumption in the report.
+//
 // With renewal, k periods satisfy the k-fold composition of the above: a period
 // opens only after all reservations of the last are settled or closed as spent.
 package job

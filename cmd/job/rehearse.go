@@ -9,7 +9,6 @@ import (
 
 	"github.com/privsgld/privsgld/accountant"
 	"github.com/privsgld/privsgld/accountant/ledger"
-	"github.com/privsgld/privsgld/datasets"
 	"github.com/privsgld/privsgld/privacy/gate"
 	"github.com/privsgld/privsgld/sgld"
 )
@@ -34,7 +33,7 @@ func (r *Run) Rehearse(ctx context.Context, seed uint64) (*Report, error) {
 	if ctx.Err() != nil {
 		return nil, giveBack(ctx, rehearsal.Void)
 	}
-	table, err := datasets.Open(ctx, rehearsal, r.DataPath, p.binding, datasets.Options{Memory: r.Memory})
+	table, err := p.open(ctx, rehearsal)
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,10 @@ type Run struct {
 
 	Progress sgld.Progress
 
+	// Register has the first run of a data set register its rows, as the holder's
+	// own terminal does.
+	Register bool
+
 	OpenLedger func(context.Context) (*ledger.Ledger, error)
 	Now        func() time.Time
 	Program    Program
@@ -72,6 +76,7 @@ type prepared struct {
 	binding *datasets.Binding
 	plan    *sgld.Plan
 	ledger  *ledger.Ledger
+	rows    *identity // what the ledger knows of the data set's rows
 	request ledger.Request
 	epsilon accountant.Amount
 	delta   accountant.Amount
@@ -140,6 +145,9 @@ func (r *Run) start(ctx context.Context) (*prepared, *gate.Output, error) {
 	}
 	out, err := gate.PrepareOutput(r.OutDir)
 	if err == nil {
+		if p.rows.key != nil {
+			p.binding = p.binding.Whole()
+		}
 		if err = datasets.Check(gate.StructurePermit(), r.DataPath, p.binding); err == nil {
 			return p, out, nil
 		}
@@ -204,7 +212,11 @@ func (r *Run) prepare(ctx context.Context, what intent) (*prepared, error) {
 	if p.ledger, err = r.OpenLedger(ctx); err != nil {
 		return nil, err
 	}
-	if err := p.approve(ctx); err != nil {
+	err = p.approve(ctx)
+	if err == nil {
+		p.rows, err = openIdentity(ctx, p.ledger, policy, r.Register)
+	}
+	if err != nil {
 		p.ledger.Close() //nolint:errcheck // nothing was written
 		return nil, err
 	}
@@ -308,7 +320,7 @@ func (p *prepared) makePlan() error {
 
 // approve checks the policy's rules and makes the ledger's request.
 func (p *prepared) approve(ctx context.Context) error {
-	r, d := p.run, p.policy.Dataset
+	r := p.run
 	// A policy that has expired by the ledger's time stays so when the clock is set
 	// back.
 	now, err := p.ledger.Now(ctx)
@@ -331,13 +343,9 @@ func (p *prepared) approve(ctx context.Context) error {
 	}
 	p.request = ledger.Request{
 		RunID: id, Kind: "run", Analyst: r.Analyst, Purpose: r.Purpose,
-		Registration: ledger.Registration{
-			Dataset: d.Name, PolicyName: p.policy.Metadata.Name, PolicySHA256: p.policy.SHA256,
-			Unit: string(d.Unit.Kind), Adjacency: d.Adjacency, Terms: p.policy.Budget.Terms(), Renews: p.policy.Budget.Renews,
-		},
-		Event: p.plan.Reserve(), JobEpsilon: p.epsilon, JobDelta: p.delta,
+		Registration: registrationOf(p.policy),
+		Event:        p.plan.Reserve(), JobEpsilon: p.epsilon, JobDelta: p.delta,
 	}
-	p.request.Requests = p.policy.Approvals.Requests
 	if e := p.attachRequest(); e != nil {
 		return e
 	}
@@ -428,7 +436,7 @@ func (p *prepared) refusal(err error) error {
 // compute opens the data under the permit and runs the sampler. From here on
 // the charge stands, whatever happens.
 func (p *prepared) compute(ctx context.Context, permit *gate.Permit) (*sgld.Result, error) {
-	table, err := datasets.Open(ctx, permit, p.run.DataPath, p.binding, datasets.Options{Memory: p.run.Memory})
+	table, err := p.open(ctx, permit)
 	if err != nil {
 		return nil, err
 	}
@@ -438,6 +446,27 @@ func (p *prepared) compute(ctx context.Context, permit *gate.Permit) (*sgld.Resu
 	res := permit.Reservation()
 	label := fmt.Sprintf("%s/%d/%s", res.RunID, res.Entry, utc(res.Time))
 	return sgld.Run(ctx, p.plan, table, label, p.run.Progress)
+}
+
+// open opens the data, and checks that the rows are those that the data set's name
+// stands for.
+func (p *prepared) open(ctx context.Context, k gate.Key) (*datasets.Table, error) {
+	table, err := datasets.Open(ctx, k, p.run.DataPath, p.binding, datasets.Options{Memory: p.run.Memory, Key: p.rows.key})
+	if err != nil {
+		return nil, err
+	}
+	f := table.Fingerprint()
+	err = p.rows.check(f)
+	if err == nil && p.run.Register && !p.rows.has() {
+		var content ledger.Content
+		content, err = p.rows.register(ctx, f)
+		p.rows.contents[content.Dataset] = content
+	}
+	if err != nil {
+		_ = table.Close() // the error says more
+		return nil, err
+	}
+	return table, nil
 }
 
 // release settles the charge at what ran and hands the gate the files.
@@ -577,7 +606,7 @@ func (p *prepared) assumptions(event accountant.Event) []string {
 		"bounds, levels and defaults in the policy were not chosen by looking at the data",
 		"run time, memory use, exit code and other side channels of the run are not observed by the analyst",
 		"the structure of the file (names and types of its columns) is public knowledge",
-		"the policy's name for the data set stands for the same rows at every run, whose content is not fingerprinted",
+		p.rows.assumption(),
 	}
 	if p.policy.LedgerID == "" {
 		out = append(out, "all jobs on this data set are charged to this ledger, which the policy does not pin")

@@ -59,6 +59,7 @@ func classify(err error) failure {
 		refusal  *job.Refusal
 		mismatch *ledger.Mismatch
 		unsigned *ledger.Unapproved
+		rows     *job.WrongRows
 		bad      *datasets.BadData
 		noRule   *unsupportedError
 		output   *outputError
@@ -96,6 +97,8 @@ func classify(err error) failure {
 		return failure{exit: exitPolicy, code: "policy_violation", message: mismatch.Message, hint: "restore the registered terms in the policy"}
 	case errors.As(err, &unsigned):
 		return failure{exit: exitPolicy, code: "policy_violation", message: unsigned.Message, hint: "have a request signed for this job: plan --request-to FILE"}
+	case errors.As(err, &rows):
+		return failure{exit: exitPolicy, code: "policy_violation", message: rows.Message, hint: rows.Hint}
 	case errors.Is(err, accountant.ErrUnsupported):
 		return failure{exit: exitPolicy, code: "policy_violation", message: err.Error()}
 	case errors.As(err, &bad):

@@ -123,6 +123,7 @@ func runAction(c *cli.Context) error {
 		}
 		return render(c, report, func(w io.Writer) { planText(w, report) })
 	}
+	r.Register = onTerminal()
 	bar := newProgress(c)
 	r.Progress = bar.update
 	report, err := perform(c, r)

@@ -1,0 +1,5 @@
+//go:build slow && !soak
+
+package datasets
+
+const likenessTrials = 40

@@ -1,0 +1,5 @@
+//go:build soak
+
+package datasets
+
+const likenessTrials = 200
