@@ -1,0 +1,7 @@
+//go:build !slow && !soak
+
+package ledger
+
+import "testing"
+
+func TestAnalystSimulation(t *testing.T) { simulate(t, 1, 240) }
