@@ -234,7 +234,7 @@ func (l *Ledger) openVault(create bool) (*vault, error) {
 			return nil, fmt.Errorf("%w: the system has no randomness", ErrUnavailable)
 		}
 		if err := putFile(path, []byte(hex.EncodeToString(fresh)+"\n"), os.Link); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("%w: the fingerprints' key %s cannot be written: %v", ErrUnavailable, path, reason(err))
+			return nil, notWritten("the fingerprints' key "+path, err)
 		}
 		text, err = os.ReadFile(path) // ours, or that of another process that was faster
 	}
@@ -278,7 +278,7 @@ func (v *vault) write(c Content, commitment string) error {
 		err = putFile(filepath.Join(v.folder, commitment), seal.Seal(nil, nil, c.Fingerprint, []byte(commitment)), os.Rename)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: a fingerprint cannot be written in %s: %v", ErrUnavailable, v.folder, reason(err))
+		return notWritten("a fingerprint in "+v.folder, err)
 	}
 	return nil
 }
@@ -297,32 +297,4 @@ func (v *vault) read(c Content, commitment string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the fingerprint of data set %s in %s is not the registered one", ErrCorrupt, quoted(c.Dataset), v.folder)
 	}
 	return c.Fingerprint, nil
-}
-
-// putFile writes an owner-only file, durably, in an owner-only folder; place gives it
-// its name.
-func putFile(path string, data []byte, place func(from, to string) error) error {
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(folder, ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // gone where it was renamed
-	_, err = f.Write(data)
-	if e := f.Sync(); err == nil {
-		err = e
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = place(f.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	return syncFolder(folder)
 }

@@ -36,29 +36,10 @@ func createKey(stateDir string) (verifier string, err error) {
 	if err != nil {
 		return "", err
 	}
-	folder := filepath.Dir(path)
-	if err := makeFolder(folder); err != nil {
-		return "", err
+	if err := putFile(path, []byte(secret+"\n"), os.Link); err != nil {
+		return "", notWritten("the job key "+path, err)
 	}
-	f, err := os.CreateTemp(folder, ".new-*") // 0600
-	if err != nil {
-		return "", fmt.Errorf("%w: the job key cannot be written in %s: %v", ErrUnavailable, folder, reason(err))
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(secret + "\n")
-	if e := f.Sync(); err == nil {
-		err = e
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Link(f.Name(), path)
-	}
-	if err != nil {
-		return "", fmt.Errorf("%w: the job key cannot be written in %s: %v", ErrUnavailable, folder, reason(err))
-	}
-	return verifier, syncFolder(folder)
+	return verifier, nil
 }
 
 // loadKey reads the job key that belongs to a verifier.

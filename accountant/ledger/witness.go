@@ -114,26 +114,5 @@ func (l *Ledger) remember(checkpoint string) {
 			return
 		}
 	}
-	folder := filepath.Dir(l.anchor)
-	if makeFolder(folder) != nil {
-		return
-	}
-	f, err := os.CreateTemp(folder, ".new-*") // 0600
-	if err != nil {
-		return
-	}
-	_, err = f.WriteString(checkpoint)
-	// A power cut must not leave the name of an anchor with half of its content.
-	if e := f.Sync(); err == nil {
-		err = e
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), l.anchor)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
+	_ = putFile(l.anchor, []byte(checkpoint), os.Rename)
 }
