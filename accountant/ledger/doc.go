@@ -119,7 +119,7 @@
 // and of nothing for a void one. For a cap it is the same sum over the runs whose
 // costs name it, and the costs with which it was registered.
 //
-// # The file
+// # The file, and the server
 //
 // SQLite, application_id 0x70736764, user_version 1, with the tables entries
 // (number, body), hashes (number as tlog.StoredHashIndex counts, hash) and
@@ -127,4 +127,16 @@
 // meta/verifier, meta/checkpoint and meta/state. It holds events by analyst and by
 // purpose; an earlier program kept none by purpose, and the first entry of this
 // one is written together with them (upgrade.go).
+//
+// Or PostgreSQL 15 or later: the same tables in the schema that is the first of the
+// address's search_path, with ledger_head, one row (one, application, version) of the
+// same numbers. A ledger has its schema to itself. Every transaction is serialisable
+// and holds a lock on ledger_head before it sees anything, sets synchronous_commit on
+// and fails where the server's fsync is off. A commit whose answer is lost is looked
+// up under that lock: it counts where the entry's bytes are there; where the server
+// cannot be asked, Reserve and Settle fail, and a charge that was made stays. Errors
+// name host and database, never user, password or the server's own words.
+//
+// A ledger of an earlier version is brought forward when it is opened; one of a later
+// version does not open.
 package ledger

@@ -18,7 +18,7 @@ import (
 
 // Options say where a ledger is and how to use it.
 type Options struct {
-	DSN      string           // sqlite:PATH; "" is ledger.db in StateDir
+	DSN      string           // sqlite:PATH or postgres://…; "" is ledger.db in StateDir
 	StateDir string           // holds the job keys; "" is DefaultStateDir
 	Clock    func() time.Time // nil is time.Now
 	Timeout  time.Duration    // how long to wait for locks; 0 is 60 seconds
@@ -27,7 +27,8 @@ type Options struct {
 	// a reader wants: a mistyped path verifies nothing.
 	MustExist bool
 
-	hook func(point string) // tests kill the process at named points
+	hook  func(point string) // tests kill the process at named points
+	store store              // a test's own
 }
 
 const defaultTimeout = 60 * time.Second
@@ -75,11 +76,35 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		}
 		o.StateDir = dir
 	}
+	s, err := openStore(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{store: s, clock: o.Clock}
+	if err := l.identify(ctx, o.StateDir); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// openStore opens the store that the address names.
+func openStore(ctx context.Context, o Options) (store, error) {
+	if o.store != nil {
+		return o.store, nil
+	}
+	if isPostgres(o.DSN) {
+		s, err := openPostgres(ctx, o.DSN, o.Timeout, o.MustExist, o.hook)
+		if err != nil {
+			return nil, err // a nil of another type is no nil
+		}
+		return s, nil
+	}
 	path := filepath.Join(o.StateDir, "ledger.db")
 	if o.DSN != "" {
 		var ok bool
 		if path, ok = strings.CutPrefix(o.DSN, "sqlite:"); !ok || path == "" {
-			return nil, fmt.Errorf("%w: the ledger's address must be sqlite:PATH", ErrUsage)
+			return nil, fmt.Errorf("%w: the ledger's address must be sqlite:PATH or postgres://USER@HOST/DATABASE", ErrUsage)
 		}
 	}
 	if o.MustExist {
@@ -91,12 +116,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{store: s, clock: o.Clock}
-	if err := l.identify(ctx, o.StateDir); err != nil {
-		_ = s.Close()
-		return nil, err
-	}
-	return l, nil
+	return s, nil
 }
 
 // identify reads the ledger's verifier, or makes its job key where it has
@@ -110,6 +130,7 @@ func (l *Ledger) identify(ctx context.Context, stateDir string) error {
 	})
 	if err == nil && !stored {
 		err = l.store.Update(ctx, func(t tx) (err error) {
+			made = ""
 			if l.id, stored, err = t.Get(verifierKey); err != nil || stored {
 				return err // another process was faster
 			}
@@ -222,6 +243,7 @@ func (l *Ledger) Reserve(ctx context.Context, q Request) (*Reservation, error) {
 	var d *decision
 	var checkpoint string
 	err := l.store.Update(ctx, func(t tx) error {
+		d = nil
 		tree, now, err := l.begin(t)
 		if err != nil {
 			return err

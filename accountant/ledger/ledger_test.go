@@ -28,7 +28,7 @@ func startClock() *clock { return &clock{time.Date(2026, 11, 24, 12, 0, 0, 0, ti
 // openIn opens the ledger of a folder; at the end of the test it is verified.
 func openIn(t testing.TB, dir string, c *clock) *Ledger {
 	t.Helper()
-	l, err := Open(ctx, Options{StateDir: dir, Clock: c.now, Timeout: 20 * time.Second})
+	l, err := Open(ctx, placed(dir, Options{Clock: c.now, Timeout: 20 * time.Second}))
 	if err != nil {
 		t.Fatal(err)
 	}

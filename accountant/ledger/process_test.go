@@ -29,8 +29,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	flag.Set("rapid.checks", "8") // each is some thirty transactions; -rapid.checks=1000 for a long look
-	os.Exit(m.Run())
+	flag.Set("rapid.checks", modelChecks)
+	code := m.Run()
+	if serverStarted != nil {
+		serverStarted.Close()
+	}
+	os.Exit(code)
 }
 
 const childRequests = 20

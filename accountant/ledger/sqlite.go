@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,17 +20,16 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// What marks an SQLite file as a ledger, and as one of this version.
-const (
-	applicationID = 0x70736764 // "psgd"
-	schemaVersion = 1
-)
+// applicationID marks a database as a ledger.
+const applicationID = 0x70736764 // "psgd"
 
-const schema = `
+// sqliteSteps make an empty file a ledger of version 1, that one of version 2,
+// and so on.
+var sqliteSteps = []string{`
 CREATE TABLE entries (number INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE hashes (number INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-`
+`}
 
 // sqliteStore is a store in one SQLite file: rollback journal, synchronous
 // EXTRA (the file, the journal and the folder are on the disk before a commit
@@ -138,31 +138,17 @@ func reason(err error) error {
 // prepare checks that the file is a sound ledger of this version, or makes it
 // one where it is empty.
 func (s *sqliteStore) prepare(ctx context.Context) (created bool, err error) {
-	empty := false
+	var have int
 	err = s.run(ctx, "BEGIN", func(t *sqliteTx) error {
-		var id, version, tables int64
 		var check string
-		for _, q := range []struct {
-			text string
-			to   any
-		}{{"PRAGMA application_id", &id}, {"PRAGMA user_version", &version}, {"SELECT count(*) FROM sqlite_schema", &tables}, {"PRAGMA quick_check(1)", &check}} {
-			if err := t.row(q.text, nil, q.to); err != nil {
-				return err
-			}
+		if err := t.row("PRAGMA quick_check(1)", nil, &check); err != nil {
+			return err
 		}
-		switch {
-		case check != "ok":
+		if check != "ok" {
 			return fmt.Errorf("%w: %s fails SQLite's own check", ErrCorrupt, s.path)
-		case id == 0 && version == 0 && tables == 0:
-			empty = true
-		case id != applicationID:
-			return fmt.Errorf("%w: %s is a database of something else, not a ledger", ErrUnavailable, s.path)
-		case version > schemaVersion:
-			return fmt.Errorf("%w: %s was written by a newer version of this program; use that one", ErrUnavailable, s.path)
-		case version < schemaVersion:
-			return fmt.Errorf("%w: %s has no version", ErrCorrupt, s.path)
 		}
-		return nil
+		have, err = t.version()
+		return err
 	})
 	if err != nil {
 		return false, err
@@ -173,18 +159,42 @@ func (s *sqliteStore) prepare(ctx context.Context) (created bool, err error) {
 	if err := s.journal(ctx); err != nil {
 		return false, err
 	}
-	if !empty {
+	if have == len(sqliteSteps) {
 		return false, nil
 	}
 	err = s.run(ctx, "BEGIN IMMEDIATE", func(t *sqliteTx) error {
-		var tables int64
-		if err := t.row("SELECT count(*) FROM sqlite_schema", nil, &tables); err != nil || tables > 0 {
+		have, err := t.version()
+		if err != nil || have == len(sqliteSteps) {
 			return err // another process was faster
 		}
-		created = true
-		return t.exec(schema + fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", applicationID, schemaVersion))
+		created = have == 0
+		return t.exec(strings.Join(sqliteSteps[have:], "") + fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", applicationID, len(sqliteSteps)))
 	})
 	return created, err
+}
+
+// version is the ledger's version, 0 where the file is empty.
+func (t *sqliteTx) version() (int, error) {
+	var id, version, tables int64
+	for _, q := range []struct {
+		text string
+		to   any
+	}{{"PRAGMA application_id", &id}, {"PRAGMA user_version", &version}, {"SELECT count(*) FROM sqlite_schema", &tables}} {
+		if err := t.row(q.text, nil, q.to); err != nil {
+			return 0, err
+		}
+	}
+	switch {
+	case id == 0 && version == 0 && tables == 0:
+		return 0, nil
+	case id != applicationID:
+		return 0, fmt.Errorf("%w: %s is a database of something else, not a ledger", ErrUnavailable, t.store.path)
+	case version > int64(len(sqliteSteps)):
+		return 0, fmt.Errorf("%w: %s was written by a newer version of this program; use that one", ErrUnavailable, t.store.path)
+	case version < 1:
+		return 0, fmt.Errorf("%w: %s has no version", ErrCorrupt, t.store.path)
+	}
+	return int(version), nil
 }
 
 // journal puts the file into rollback-journal mode: the locks of the
@@ -402,16 +412,48 @@ func (t *sqliteTx) exec(query string, args ...any) error {
 }
 
 func (t *sqliteTx) Size() (n int64, err error) {
-	var count int64
-	if err = t.row("SELECT coalesce(max(number) + 1, 0), count(*) FROM entries", nil, &n, &count); err == nil && n != count {
-		err = contradiction("entries are missing")
-	}
+	err = t.row("SELECT coalesce(max(number) + 1, 0) FROM entries", nil, &n)
 	return n, err
 }
 
-func (t *sqliteTx) HashCount() (n int64, err error) {
-	err = t.row("SELECT count(*) FROM hashes", nil, &n)
-	return n, err
+func (t *sqliteTx) Entries(fn func(body []byte) error) error {
+	return t.blobs("SELECT number, body FROM entries ORDER BY number", "an entry is missing", fn)
+}
+
+func (t *sqliteTx) Hashes(fn func(tlog.Hash) error) error {
+	const missing = "a hash of the tree is missing"
+	return t.blobs("SELECT number, hash FROM hashes ORDER BY number", missing, func(b []byte) error {
+		if len(b) != tlog.HashSize {
+			return contradiction(missing)
+		}
+		return fn(tlog.Hash(b))
+	})
+}
+
+// blobs calls fn for each blob of numbered rows, which must be all there.
+func (t *sqliteTx) blobs(query, missing string, fn func(b []byte) error) error {
+	rows, err := t.conn.QueryContext(t.ctx, query)
+	if err != nil {
+		return t.store.mapped(t.ctx, err)
+	}
+	defer rows.Close()
+	for next := int64(0); rows.Next(); next++ {
+		var number int64
+		var b []byte
+		if err := rows.Scan(&number, &b); err != nil {
+			return t.store.mapped(t.ctx, err)
+		}
+		if number != next {
+			return contradiction(missing)
+		}
+		if err := fn(b); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return t.store.mapped(t.ctx, err)
+	}
+	return nil
 }
 
 func (t *sqliteTx) Entry(number int64) (body []byte, err error) {
@@ -468,9 +510,7 @@ func (t *sqliteTx) Put(key, value string) error {
 func (t *sqliteTx) List(prefix string, fn func(key, value string) error) error {
 	query, args := "SELECT key, value FROM state ORDER BY key", []any(nil)
 	if prefix != "" {
-		end := []byte(prefix)
-		end[len(end)-1]++ // prefixes end in "/", the next character is "0"
-		query, args = "SELECT key, value FROM state WHERE key >= ? AND key < ? ORDER BY key", []any{prefix, string(end)}
+		query, args = "SELECT key, value FROM state WHERE key >= ? AND key < ? ORDER BY key", []any{prefix, prefixEnd(prefix)}
 	}
 	type row struct{ key, value string }
 	var all []row

@@ -62,30 +62,15 @@ type image struct {
 }
 
 func (im *image) read(t tx) error {
-	n, err := t.Size()
+	err := t.Entries(func(body []byte) error { im.bodies = append(im.bodies, body); return nil })
 	if err != nil {
 		return err
 	}
-	for i := range n {
-		body, err := t.Entry(i)
-		if err != nil {
-			return err
-		}
-		im.bodies = append(im.bodies, body)
-	}
-	count, err := t.HashCount()
-	if err != nil {
+	if err := t.Hashes(func(h tlog.Hash) error { im.hashes = append(im.hashes, h); return nil }); err != nil {
 		return err
 	}
-	if count != tlog.StoredHashCount(n) {
+	if int64(len(im.hashes)) != tlog.StoredHashCount(int64(len(im.bodies))) {
 		return contradiction("the tree has another number of hashes than its entries make")
-	}
-	indexes := make([]int64, count)
-	for i := range indexes {
-		indexes[i] = int64(i)
-	}
-	if im.hashes, err = t.ReadHashes(indexes); err != nil {
-		return err
 	}
 	im.state = map[string]string{}
 	return t.List("", func(k, v string) error { im.state[k] = v; return nil })

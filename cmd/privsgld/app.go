@@ -117,7 +117,7 @@ func shared() []cli.Flag {
 // ledgerFlags are the flags of every command that opens the ledger.
 func ledgerFlags() []cli.Flag {
 	return []cli.Flag{
-		text("ledger", "", "`LEDGER` to charge: sqlite:PATH (default: in the user's state directory)"),
+		text("ledger", "", "`LEDGER` to charge: sqlite:PATH or postgres://USER@HOST/DATABASE (default: in the user's state directory)"),
 		text("ledger-timeout", "60s", "`TIME` to wait for a locked ledger"),
 	}
 }

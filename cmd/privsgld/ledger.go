@@ -23,7 +23,14 @@ func ledgerCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "init", Usage: "make the ledger and print its id, to pin in a policy",
-				Description: "EXAMPLE:\n   privsgld ledger init --ledger sqlite:ledger.db", Flags: append(ledgerFlags(), shared()...),
+				Description: `A ledger is a file of SQLite, or a schema of its own in a PostgreSQL database (15 or
+later) that exists already. A password belongs into PGPASSWORD or a .pgpass file: an
+address on the command line can be read by others.
+
+EXAMPLE:
+   privsgld ledger init --ledger sqlite:ledger.db
+   privsgld ledger init --ledger 'postgres://privsgld@db.example.org/ledger?sslmode=verify-full'`,
+				Flags: append(ledgerFlags(), shared()...),
 				Action: withLedger(false, func(c *cli.Context, l *ledger.Ledger) error {
 					return render(c, map[string]any{"id": l.ID(), "created": l.Created()}, func(w io.Writer) { fmt.Fprintln(w, l.ID()) })
 				}),
