@@ -14,8 +14,10 @@
 // Three things break textbook proofs on a computer, and each is kept out here:
 //
 //   - Sums. Contributions are integers (multiples of g), so a sum is exact and
-//     does not depend on order, chunking or the number of workers. [Map] applies
-//     a public linear map to such a sum without rounding and rounds once.
+//     does not depend on order, chunking or the number of workers. [Clip] holds
+//     those of generalised linear models to their norm, [VectorClip] vectors that
+//     are given as such, to the last bit. [Map] applies a public linear map to
+//     such a sum without rounding and rounds once.
 //   - Noise. [Gaussian] returns the integer nearest to a real normal variate
 //     divided by g, with exactly the probabilities of that rounding. Since the
 //     sum lies on the lattice, adding rounded noise is the same as rounding the
