@@ -120,11 +120,18 @@ func (s *sink) part(rows arrow.Record, places []int) error {
 	} else {
 		go func() { hashed <- s.hash.record(rows, places) }()
 	}
+	err := s.encode(rows, places)
+	if e := <-hashed; err == nil {
+		err = e
+	}
+	return err
+}
+
+func (s *sink) encode(rows arrow.Record, places []int) error {
 	for i, c := range s.columns {
 		if err := c.encode(rows.Column(places[i])); err != nil {
-			_ = <-hashed // one fault is enough
 			return err
 		}
 	}
-	return <-hashed
+	return nil
 }

@@ -190,3 +190,63 @@ func TestBottomK(t *testing.T) {
 		}
 	}
 }
+
+// A version continues the last where its rows come first, in any order among them,
+// or its part files are there; with one of them changed, gone, or mixed among new
+// ones, it does not.
+func TestContinues(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 4))
+	d := printDataset()
+	p := randomTable(r, 40)
+	old := [][][]any{p.rows[:10], p.rows[10:11], p.rows[11:]}
+	more := randomTable(r, 30).rows
+	files := func(parts ...[][]any) (out [][]byte) {
+		for _, rows := range parts {
+			out = append(out, plain{p.names, rows}.csv(t))
+		}
+		return out
+	}
+	earlier := printOf(t, d, noPrefix, files(old...)...)
+	shuffled := func(rows [][]any) [][]any {
+		rows = slices.Clone(rows)
+		r.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+		return rows
+	}
+	changed := func(rows [][]any) [][]any {
+		rows = slices.Clone(rows)
+		i := r.IntN(len(rows))
+		rows[i] = slices.Clone(rows[i])
+		rows[i][0] = 0.125
+		return rows
+	}
+	for _, c := range []struct {
+		name  string
+		want  bool
+		parts [][][]any
+	}{
+		{"the same", true, old},
+		{"in one file", true, [][][]any{p.rows}},
+		{"rows behind", true, [][][]any{append(shuffled(p.rows), more...)}},
+		{"rows behind, elsewhere cut", true, [][][]any{p.rows[:20], p.rows[20:35], append(slices.Clone(p.rows[35:]), more...)}},
+		{"a part behind", true, append(slices.Clone(old), more)},
+		{"a part before, parts turned and shuffled", true, [][][]any{more, shuffled(old[2]), old[1], shuffled(old[0])}},
+		{"new parts between", true, [][][]any{old[0], more[:3], old[1], more[3:], old[2]}},
+		{"one row fewer", false, [][][]any{p.rows[:39]}},
+		{"nothing", false, [][][]any{nil}},
+		{"a changed row, rows behind", false, [][][]any{append(changed(p.rows), more...)}},
+		{"a changed row in a part", false, [][][]any{old[0], old[1], changed(old[2]), more}},
+		{"a part twice for another", false, [][][]any{old[0], old[0], old[2], more}},
+		{"rows mixed", false, [][][]any{append(append(slices.Clone(more[:1]), p.rows...), more[1:]...)}},
+	} {
+		f := printOf(t, d, earlier.print.Total.Rows, files(c.parts...)...)
+		if got := f.Continues(earlier); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+	// The control: the number of rows and their sketch see none of the changes of order
+	// or of one row in a large table.
+	grown := printOf(t, d, earlier.print.Total.Rows, files(append(changed(p.rows), more...))...)
+	if grown.Likeness(earlier) != MostOfAll || grown.print.Total.Rows != int64(len(p.rows)+len(more)) {
+		t.Error("the control fails")
+	}
+}

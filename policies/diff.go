@@ -55,8 +55,8 @@ type Difference struct {
 // as strong for the same unit and neighbouring relation. It is Looser or
 // Incomparable otherwise, and also where that could not be proved:
 //
-//   - Another data set, privacy unit, entity key, neighbouring relation, accountant
-//     or order of the filter, and another pinned ledger, cannot be compared. An
+//   - Another data set, privacy unit, entity key, neighbouring relation, growth,
+//     accountant or order of the filter, and another pinned ledger, cannot be compared. An
 //     order that is left out in both is that of each budget: what is compared is
 //     the (ε, δ) that it keeps, not which events the filter would count for less.
 //   - ε and δ, the shares of them, and what is left beside the shares must none of
@@ -137,6 +137,7 @@ func (d *Difference) dataset(old, next Dataset) {
 	}
 	d.exactly("dataset.adjacency", string(old.Adjacency), string(next.Adjacency), "neither relation's guarantee implies the other's at the same ε and δ")
 	d.neither("dataset.rows", old.rowsText(), next.rowsText(), "a public fact; it promises nothing")
+	d.exactly("dataset.growth", old.Growth, next.Growth, "another meaning of one row; a registered data set keeps its own")
 	d.neither("dataset.target", old.Target.text(), next.Target.text(), encodingOnly)
 	d.columns(old, next)
 	d.neither("dataset.csv", old.CSV.entry(), next.CSV.entry(), encodingOnly)

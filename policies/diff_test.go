@@ -19,6 +19,7 @@ var clauseValues = map[string][]string{
 	"unit":     {"row", "{entity: id, maxRows: 2}", "{entity: id, maxRows: 3}", "{entity: key, maxRows: 2}"},
 	"relation": {"add-remove", "replace-one"},
 	"rows":     {"", "rows: 10", "rows: 20"},
+	"growth":   {"", "growth: fixed", "growth: append-only", "growth: replaced"},
 	"columns": {
 		"[{name: a, type: number, bounds: [0, 1]}]",
 		"[{name: a, type: number, bounds: [0, 2]}]",
@@ -95,7 +96,7 @@ func policyText(m map[string]string) []byte {
 	}
 	top := []string{
 		"apiVersion: privsgld/v1", "kind: Policy", "metadata: {name: m}",
-		"dataset: " + braces(key("name", "name"), key("privacyUnit", "unit"), key("adjacency", "relation"), m["rows"], key("columns", "columns"), m["csv"]),
+		"dataset: " + braces(key("name", "name"), key("privacyUnit", "unit"), key("adjacency", "relation"), m["rows"], m["growth"], key("columns", "columns"), m["csv"]),
 		"budget: " + braces(key("epsilon", "epsilon"), key("delta", "delta"), m["accountant"], m["order"], m["approx"], m["pure"], m["perJob"], m["caps"], m["purposeCaps"], m["periodCaps"], m["renews"]),
 		"allow: " + braces(m["models"], m["queries"], m["analysts"], m["purposes"]),
 	}
@@ -142,6 +143,9 @@ func questions() []question {
 	}
 	for _, s := range clauseValues["relation"] {
 		add("neighbours "+s, func(p *Policy) bool { return string(p.Dataset.Adjacency) == s })
+	}
+	for _, s := range growths {
+		add("a row of a data set that is "+s, func(p *Policy) bool { return p.Dataset.Growth == s })
 	}
 	for _, s := range []string{"a", "b", "c"} {
 		add("reads "+s, func(p *Policy) bool {
@@ -360,6 +364,7 @@ func TestDiffClauses(t *testing.T) {
 		{"dataset.privacyUnit", []string{"privacyUnit: row", "privacyUnit: {entity: id, maxRows: 3}"}, Incomparable},
 		{"dataset.adjacency", []string{"add-remove", "replace-one"}, Incomparable},
 		{"dataset.rows", []string{"rows: 100", "rows: 200"}, Same},
+		{"dataset.growth", []string{"rows: 100\n", "rows: 100\n  growth: replaced\n"}, Incomparable},
 		{"dataset.target", []string{`positive: "yes"`, `positive: "no"`}, Same},
 		{"dataset.columns.age", []string{"bounds: [0, 10]", "bounds: [0, 100]"}, Same},
 		{"dataset.columns.old", []string{"    - {name: old, type: boolean}\n", ""}, Tighter},

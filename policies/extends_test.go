@@ -123,6 +123,7 @@ dataset:
   name: "child" # p.yaml:6
   privacyUnit: row # org.yaml:6
   adjacency: add-remove # org.yaml:7
+  growth: fixed # default
   columns:
     - {name: "age", type: number, bounds: [0, 10]} # p.yaml:8
   csv: {header: true, separator: ",", null: [""], trim: false} # p.yaml:7, otherwise default

@@ -78,6 +78,7 @@ var (
 	renewals   = []string{"never", "monthly", "quarterly", "yearly"}
 	filters    = []string{"rdp", "gdp"}
 	adjacency  = []string{"add-remove", "replace-one"}
+	growths    = []string{GrowthFixed, GrowthAppend, GrowthReplaced}
 	defaultCSV = CSV{Header: true, Separator: ',', Null: []string{""}, Trim: true}
 )
 
@@ -177,6 +178,7 @@ var datasetShape = &shape{kind: objectShape, fields: []field{
 		}}},
 	{key: "adjacency", value: oneOf(adjacency...), required: true, inherits: true, doc: "the neighbouring relation"},
 	{key: "rows", value: &shape{kind: wholeShape, limits: numRange{least: "1", most: maxWhole}}, doc: "number of privacy units, only where it is public knowledge"},
+	{key: "growth", value: oneOf(growths...), fallback: GrowthFixed, doc: "whether the rows change: fixed, append-only (every version holds all rows of the last) or replaced (a version may hold any rows)"},
 	{key: "target", doc: "the column that a model predicts", value: &shape{kind: objectShape, fields: []field{
 		{key: "column", value: columnShape, required: true},
 		{key: "positive", doc: "the level that counts as 1, for a binary target",

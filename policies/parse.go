@@ -406,7 +406,11 @@ func fillDataset(n *node) Dataset {
 		Adjacency: accountant.Adjacency(textOf(n.get("adjacency"))),
 		Target:    Target{Column: textOf(n.get("target", "column")), Positive: textOf(n.get("target", "positive"))},
 		Unit:      Unit{Kind: UnitRow},
+		Growth:    GrowthFixed,
 		CSV:       fillCSV(n.get("csv")),
+	}
+	if g := n.get("growth"); g != nil {
+		d.Growth = g.text
 	}
 	if u := n.get("privacyUnit"); u.kind == mapping {
 		d.Unit = Unit{Kind: UnitEntity, Entity: textOf(u.get("entity")), MaxRows: int(whole(u.get("maxRows")))}

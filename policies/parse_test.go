@@ -199,6 +199,7 @@ var refusals = []refusal{
 	{"delta 0", "delta: 1e-6", "delta: ¶0", "at least", table},
 	{"delta 1", "delta: 1e-6", "delta: ¶1", "less than 1", table},
 	{"delta as a percentage", "delta: 1e-6", "delta: ¶5%", "plain decimal", table},
+	{"growth unknown", "rows: 100", "rows: 100\n  growth: ¶sideways", "fixed or append-only or replaced", table},
 	{"rows 0", "rows: 100", "rows: ¶0", "whole number", table},
 	{"rows with a fraction", "rows: 100", "rows: ¶100.5", "whole number", table},
 	{"rows with an exponent", "rows: 100", "rows: ¶1e6", "whole number", parserOnly},

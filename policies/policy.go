@@ -43,10 +43,26 @@ type Dataset struct {
 	Unit      Unit
 	Adjacency accountant.Adjacency
 	Rows      *int64 // public number of privacy units; nil where it is not public
+	Growth    string // one of the growths; whether the rows change from version to version
 	Target    Target // zero where the policy names none
 	Columns   []Column
 	CSV       *CSV // how to read a CSV; never nil after Parse
 }
+
+// The ways in which a data set grows. Whatever the way, one budget is for all of its
+// versions together.
+const (
+	// GrowthFixed: there is one version.
+	GrowthFixed = "fixed"
+
+	// GrowthAppend: a version holds all rows of the last. What is protected is one
+	// row, in all versions from its first on.
+	GrowthAppend = "append-only"
+
+	// GrowthReplaced: a version may hold any rows. What is protected is one row in
+	// each version, in all of them together.
+	GrowthReplaced = "replaced"
+)
 
 // UnitKind says what one privacy unit is.
 type UnitKind string

@@ -42,7 +42,7 @@ func TestDefaults(t *testing.T) {
 		APIVersion: "privsgld/v1", Kind: "Policy",
 		Metadata: Metadata{Name: "m"},
 		Dataset: Dataset{
-			Name: "d", Unit: Unit{Kind: UnitRow}, Adjacency: accountant.ReplaceOne,
+			Name: "d", Unit: Unit{Kind: UnitRow}, Adjacency: accountant.ReplaceOne, Growth: GrowthFixed,
 			Columns: []Column{{Name: "c", Type: Category, Levels: []string{"a", "b"}, Reference: "a", Line: 2}},
 			CSV:     &CSV{Header: true, Separator: ',', Null: []string{""}, Trim: true},
 		},
@@ -64,7 +64,8 @@ func TestDefaults(t *testing.T) {
 
 func TestEveryKey(t *testing.T) {
 	p := mustParse(t, edit(t,
-		"privacyUnit: row", "privacyUnit: {entity: id, maxRows: 20}",
+		"privacyUnit: row\n", "privacyUnit: {entity: id, maxRows: 20}\n",
+		"rows: 100", "rows: 100\n  growth: append-only",
 		"bounds: [0, 10]", "bounds: [-1.5, 1e1], default: 2.50",
 		`["no", "yes"]}`, `["no", "yes"], reference: "yes", default: "no"}`,
 		"type: boolean", "type: boolean, default: true",
@@ -81,12 +82,12 @@ func TestEveryKey(t *testing.T) {
 		Metadata: Metadata{Name: "base", Owner: "someone"},
 		Dataset: Dataset{
 			Name: "base", Unit: Unit{Kind: UnitEntity, Entity: "id", MaxRows: 20}, Adjacency: accountant.AddRemove,
-			Rows: &rows, Target: Target{Column: "hit", Positive: "yes"},
+			Rows: &rows, Growth: GrowthAppend, Target: Target{Column: "hit", Positive: "yes"},
 			Columns: []Column{
-				{Name: "hit", Type: Category, Levels: []string{"no", "yes"}, Reference: "yes", Default: text("no"), Line: 12},
-				{Name: "age", Type: Number, Lower: -1.5, Upper: 10, Default: text("2.50"), Line: 13},
-				{Name: "kids", Type: Integer, Lower: 0, Upper: 5, Line: 14},
-				{Name: "old", Type: Boolean, Default: text("true"), Line: 15},
+				{Name: "hit", Type: Category, Levels: []string{"no", "yes"}, Reference: "yes", Default: text("no"), Line: 13},
+				{Name: "age", Type: Number, Lower: -1.5, Upper: 10, Default: text("2.50"), Line: 14},
+				{Name: "kids", Type: Integer, Lower: 0, Upper: 5, Line: 15},
+				{Name: "old", Type: Boolean, Default: text("true"), Line: 16},
 			},
 			CSV: &CSV{Header: false, Separator: '\t', Null: []string{"NA", ""}, Trim: false},
 		},

@@ -150,6 +150,7 @@ func (d Dataset) show(line lineWriter) {
 	if d.Rows != nil {
 		line("dataset.rows", "  rows: %d", *d.Rows)
 	}
+	line("dataset.growth", "  growth: %s", d.Growth)
 	if d.Target.Column != "" {
 		line("dataset.target", "  target: %s", d.Target.entry())
 	}

@@ -22,6 +22,7 @@ dataset:
   privacyUnit: row                     # what is protected; or {entity: person_id, maxRows: 20}
   adjacency: add-remove                # neighbours differ by one unit's presence; or replace-one
   # rows: 10000                        # only if the number of rows is public knowledge
+  # growth: append-only                # fixed (what holds otherwise), append-only or replaced
   target: {column: insured, positive: "yes"}
   # Bounds and levels are public: take them from a code book, never from the data.
   # Columns that are not listed here are never read.

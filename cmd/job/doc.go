@@ -86,6 +86,17 @@
 // exit code 5: for the holder. Guarded by TestScripts/data and by TestLikeness in
 // datasets. Where nothing is registered, that is an assumption in the report.
 //
+// Where the name stands for one version after another, neighbours are histories: of
+// an append-only data set two that differ by one row, in all versions from its first
+// on; of one that is replaced, two that differ by at most one row in each version. In
+// either case an answer is computed from one version, and the versions of two
+// neighbours differ by one row at most, so each answer is a mechanism with the event
+// that it is charged as, and step 6 bounds all of them together: nothing in the proof
+// needs the table to stay the same. That a version of an append-only data set holds
+// all rows of the last is checked when it is registered (Fingerprint.Continues,
+// TestContinues in datasets); when that is, and how often, is the holder's choice
+// and taken as public.
+//
 // With renewal, k periods satisfy the k-fold composition of the above: a period
 // opens only after all reservations of the last are settled or closed as spent.
 package job

@@ -118,6 +118,9 @@ func openIdentity(ctx context.Context, l *ledger.Ledger, p *policies.Policy, wil
 	if len(i.contents) == 0 && !will {
 		return i, nil
 	}
+	if c, ok := i.contents[p.Dataset.Name]; ok && c.Growth != p.Dataset.Growth {
+		return nil, &ledger.Mismatch{Message: fmt.Sprintf("data set %q is registered with growth %s, the policy says %s; a data set keeps the meaning of a row that it was registered with", p.Dataset.Name, c.Growth, p.Dataset.Growth)}
+	}
 	secret, err := l.FingerprintKey(ctx)
 	if err != nil {
 		return nil, err
@@ -145,7 +148,14 @@ func (i *identity) has() bool {
 // assumption says what a report assumes of the data set's name.
 func (i *identity) assumption() string {
 	if c, ok := i.contents[i.policy.Dataset.Name]; ok {
-		return fmt.Sprintf("the policy's name for the data set stands for the rows that the holder registered under it, version %d, with which this run's were compared by a keyed fingerprint", c.Version)
+		text := fmt.Sprintf("the policy's name for the data set stands for the rows that the holder registered under it, version %d, with which this run's were compared by a keyed fingerprint", c.Version)
+		switch c.Growth {
+		case policies.GrowthAppend:
+			text += "; versions are append-only: what is protected is one row, in all versions from its first on"
+		case policies.GrowthReplaced:
+			text += "; a version replaces the last: what is protected is one row in each version, in all of them together, and nobody stands in two rows of one"
+		}
+		return text
 	}
 	return "the policy's name for the data set stands for the same rows at every run, whose content is not fingerprinted"
 }
@@ -164,7 +174,7 @@ func (i *identity) register(ctx context.Context, f *datasets.Fingerprint) (ledge
 	if err != nil {
 		return ledger.Content{}, err
 	}
-	return i.ledger.RegisterContent(ctx, registrationOf(i.policy), ledger.GrowthFixed, record, func(all map[string]ledger.Content) (bool, error) {
+	return i.ledger.RegisterContent(ctx, registrationOf(i.policy), i.policy.Dataset.Growth, record, func(all map[string]ledger.Content) (bool, error) {
 		return i.judge(f, all)
 	})
 }
@@ -177,12 +187,19 @@ func (i *identity) judge(f *datasets.Fingerprint, all map[string]ledger.Content)
 		if err != nil {
 			return false, err
 		}
-		if f.Equal(have) {
+		switch {
+		case f.Equal(have):
 			return false, nil
-		}
-		return false, &WrongRows{
-			Message: fmt.Sprintf("data set %q: these rows are not those that are registered under this name", name),
-			Hint:    "restore the registered table, or give other rows a data set and a budget of their own",
+		case c.Growth == policies.GrowthFixed:
+			return false, &WrongRows{
+				Message: fmt.Sprintf("data set %q: these rows are not those that are registered under this name", name),
+				Hint:    "restore the registered table, or give other rows a data set and a budget of their own",
+			}
+		case c.Growth == policies.GrowthAppend && !f.Continues(have):
+			return false, &WrongRows{
+				Message: fmt.Sprintf("data set %q: the rows of version %d are not all there, or cannot be told from the new ones; the data set is append-only", name, c.Version),
+				Hint:    "add new rows behind the old ones, or in part files of their own",
+			}
 		}
 	}
 	other, like, err := i.known(f, all)
