@@ -26,8 +26,8 @@
 // steps in 1, and int64 holds any sum of fewer than 2³¹ rows. So the sum is the
 // same whatever the order, the number of workers, the split of the work and the
 // kernel; rows that are equal when encoded are stored once, with a multiplicity.
-// On amd64 with AVX2 the kernel is assembly, written by internal/kernelgen and
-// chosen at run time; its plain twin in Go, which other machines and the build
+// On amd64 with AVX2 and FMA the kernel is assembly, written by internal/kernelgen
+// and chosen at run time; its plain twin in Go, which other machines and the build
 // tag purego use, gives the same bits.
 //
 // # Planning

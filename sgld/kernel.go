@@ -5,7 +5,8 @@ import "math"
 // operands is what a kernel reads and where it adds. The kernels are
 // [addBlocksGo], the reference, and on amd64 an AVX2 version of it; both
 // evaluate the same expressions in the same order for each unit, so the
-// residuals agree on every bit, and the sums are integers.
+// residuals agree on every bit (but of NaN, which counts as zero in one and as a
+// residual that rounds to zero in the other), and the sums are integers.
 type operands struct {
 	numbers, joints int
 

@@ -7,7 +7,7 @@ import "golang.org/x/sys/cpu"
 //go:generate sh -c "cd internal/kernelgen && go run . -out ../../kernel_amd64.s -stubs ../../kernel_stubs_amd64.go -pkg sgld"
 
 // useAVX2 says whether this machine runs the vector kernel.
-var useAVX2 = cpu.X86.HasAVX2
+var useAVX2 = cpu.X86.HasAVX2 && cpu.X86.HasFMA
 
 // addBlocksVector calls the assembly, which knows no lengths but these.
 func addBlocksVector(o *operands) {

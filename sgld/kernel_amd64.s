@@ -24,47 +24,51 @@ DATA kernelConstants<>+128(SB)/8, $0x4086200000000000
 DATA kernelConstants<>+136(SB)/8, $0x4086200000000000
 DATA kernelConstants<>+144(SB)/8, $0x4086200000000000
 DATA kernelConstants<>+152(SB)/8, $0x4086200000000000
-DATA kernelConstants<>+160(SB)/8, $0x3ff71547652b82fe
-DATA kernelConstants<>+168(SB)/8, $0x3ff71547652b82fe
-DATA kernelConstants<>+176(SB)/8, $0x3ff71547652b82fe
-DATA kernelConstants<>+184(SB)/8, $0x3ff71547652b82fe
-DATA kernelConstants<>+192(SB)/8, $0x3fe62e42fefa39ef
-DATA kernelConstants<>+200(SB)/8, $0x3fe62e42fefa39ef
-DATA kernelConstants<>+208(SB)/8, $0x3fe62e42fefa39ef
-DATA kernelConstants<>+216(SB)/8, $0x3fe62e42fefa39ef
-DATA kernelConstants<>+224(SB)/8, $0x3fe000000005ddb2
-DATA kernelConstants<>+232(SB)/8, $0x3fe000000005ddb2
-DATA kernelConstants<>+240(SB)/8, $0x3fe000000005ddb2
-DATA kernelConstants<>+248(SB)/8, $0x3fe000000005ddb2
-DATA kernelConstants<>+256(SB)/8, $0x3fc5555557dccf06
-DATA kernelConstants<>+264(SB)/8, $0x3fc5555557dccf06
-DATA kernelConstants<>+272(SB)/8, $0x3fc5555557dccf06
-DATA kernelConstants<>+280(SB)/8, $0x3fc5555557dccf06
-DATA kernelConstants<>+288(SB)/8, $0x3fa5555541e8130c
-DATA kernelConstants<>+296(SB)/8, $0x3fa5555541e8130c
-DATA kernelConstants<>+304(SB)/8, $0x3fa5555541e8130c
-DATA kernelConstants<>+312(SB)/8, $0x3fa5555541e8130c
-DATA kernelConstants<>+320(SB)/8, $0x3f81110a26ac657a
-DATA kernelConstants<>+328(SB)/8, $0x3f81110a26ac657a
-DATA kernelConstants<>+336(SB)/8, $0x3f81110a26ac657a
-DATA kernelConstants<>+344(SB)/8, $0x3f81110a26ac657a
-DATA kernelConstants<>+352(SB)/8, $0x3f56c18d2f963f7a
-DATA kernelConstants<>+360(SB)/8, $0x3f56c18d2f963f7a
-DATA kernelConstants<>+368(SB)/8, $0x3f56c18d2f963f7a
-DATA kernelConstants<>+376(SB)/8, $0x3f56c18d2f963f7a
-DATA kernelConstants<>+384(SB)/8, $0x3f2a1854d4f619b9
-DATA kernelConstants<>+392(SB)/8, $0x3f2a1854d4f619b9
-DATA kernelConstants<>+400(SB)/8, $0x3f2a1854d4f619b9
-DATA kernelConstants<>+408(SB)/8, $0x3f2a1854d4f619b9
-DATA kernelConstants<>+416(SB)/8, $0x3ef9e894b6ec4812
-DATA kernelConstants<>+424(SB)/8, $0x3ef9e894b6ec4812
-DATA kernelConstants<>+432(SB)/8, $0x3ef9e894b6ec4812
-DATA kernelConstants<>+440(SB)/8, $0x3ef9e894b6ec4812
-GLOBL kernelConstants<>(SB), RODATA|NOPTR, $448
+DATA kernelConstants<>+160(SB)/8, $0xc086200000000000
+DATA kernelConstants<>+168(SB)/8, $0xc086200000000000
+DATA kernelConstants<>+176(SB)/8, $0xc086200000000000
+DATA kernelConstants<>+184(SB)/8, $0xc086200000000000
+DATA kernelConstants<>+192(SB)/8, $0x3ff71547652b82fe
+DATA kernelConstants<>+200(SB)/8, $0x3ff71547652b82fe
+DATA kernelConstants<>+208(SB)/8, $0x3ff71547652b82fe
+DATA kernelConstants<>+216(SB)/8, $0x3ff71547652b82fe
+DATA kernelConstants<>+224(SB)/8, $0x3fe62e42fefa39ef
+DATA kernelConstants<>+232(SB)/8, $0x3fe62e42fefa39ef
+DATA kernelConstants<>+240(SB)/8, $0x3fe62e42fefa39ef
+DATA kernelConstants<>+248(SB)/8, $0x3fe62e42fefa39ef
+DATA kernelConstants<>+256(SB)/8, $0x3fe000000005ddb2
+DATA kernelConstants<>+264(SB)/8, $0x3fe000000005ddb2
+DATA kernelConstants<>+272(SB)/8, $0x3fe000000005ddb2
+DATA kernelConstants<>+280(SB)/8, $0x3fe000000005ddb2
+DATA kernelConstants<>+288(SB)/8, $0x3fc5555557dccf06
+DATA kernelConstants<>+296(SB)/8, $0x3fc5555557dccf06
+DATA kernelConstants<>+304(SB)/8, $0x3fc5555557dccf06
+DATA kernelConstants<>+312(SB)/8, $0x3fc5555557dccf06
+DATA kernelConstants<>+320(SB)/8, $0x3fa5555541e8130c
+DATA kernelConstants<>+328(SB)/8, $0x3fa5555541e8130c
+DATA kernelConstants<>+336(SB)/8, $0x3fa5555541e8130c
+DATA kernelConstants<>+344(SB)/8, $0x3fa5555541e8130c
+DATA kernelConstants<>+352(SB)/8, $0x3f81110a26ac657a
+DATA kernelConstants<>+360(SB)/8, $0x3f81110a26ac657a
+DATA kernelConstants<>+368(SB)/8, $0x3f81110a26ac657a
+DATA kernelConstants<>+376(SB)/8, $0x3f81110a26ac657a
+DATA kernelConstants<>+384(SB)/8, $0x3f56c18d2f963f7a
+DATA kernelConstants<>+392(SB)/8, $0x3f56c18d2f963f7a
+DATA kernelConstants<>+400(SB)/8, $0x3f56c18d2f963f7a
+DATA kernelConstants<>+408(SB)/8, $0x3f56c18d2f963f7a
+DATA kernelConstants<>+416(SB)/8, $0x3f2a1854d4f619b9
+DATA kernelConstants<>+424(SB)/8, $0x3f2a1854d4f619b9
+DATA kernelConstants<>+432(SB)/8, $0x3f2a1854d4f619b9
+DATA kernelConstants<>+440(SB)/8, $0x3f2a1854d4f619b9
+DATA kernelConstants<>+448(SB)/8, $0x3ef9e894b6ec4812
+DATA kernelConstants<>+456(SB)/8, $0x3ef9e894b6ec4812
+DATA kernelConstants<>+464(SB)/8, $0x3ef9e894b6ec4812
+DATA kernelConstants<>+472(SB)/8, $0x3ef9e894b6ec4812
+GLOBL kernelConstants<>(SB), RODATA|NOPTR, $480
 
 // func addBlocksAVX2(x *float64, code *uint16, bound *float64, weight *int64, blocks int, numbers int, joints int, theta *float64, table *float64, sums *int64, entries *int64)
-// Requires: AVX, AVX2
-TEXT ·addBlocksAVX2(SB), NOSPLIT, $256-88
+// Requires: AVX, AVX2, FMA3
+TEXT ·addBlocksAVX2(SB), NOSPLIT, $128-88
 	MOVQ x+0(FP), AX
 	MOVQ code+8(FP), CX
 	MOVQ bound+16(FP), DX
@@ -156,160 +160,108 @@ gather:
 	JNZ         gather
 
 residual:
-	VMOVUPD   kernelConstants<>+0(SB), Y4
-	VANDPD    (BX), Y4, Y5
-	VXORPD    Y5, Y0, Y0
-	VMOVUPD   Y0, 128(SP)
-	VANDPD    32(BX), Y4, Y5
-	VXORPD    Y5, Y1, Y1
-	VMOVUPD   Y1, 160(SP)
-	VANDPD    64(BX), Y4, Y5
-	VXORPD    Y5, Y2, Y2
-	VMOVUPD   Y2, 192(SP)
-	VANDPD    96(BX), Y4, Y5
-	VXORPD    Y5, Y3, Y3
-	VMOVUPD   Y3, 224(SP)
-	VMOVUPD   kernelConstants<>+128(SB), Y5
-	VMOVUPD   kernelConstants<>+160(SB), Y6
-	VMOVUPD   kernelConstants<>+64(SB), Y7
-	VMOVUPD   kernelConstants<>+192(SB), Y8
-	VANDNPD   Y0, Y4, Y0
-	VMINPD    Y5, Y0, Y0
-	VANDNPD   Y1, Y4, Y1
-	VMINPD    Y5, Y1, Y1
-	VANDNPD   Y2, Y4, Y2
-	VMINPD    Y5, Y2, Y2
-	VANDNPD   Y3, Y4, Y3
-	VMINPD    Y5, Y3, Y3
-	VMULPD    Y6, Y0, Y4
-	VMULPD    Y6, Y1, Y5
-	VMULPD    Y6, Y2, Y9
-	VMULPD    Y6, Y3, Y6
-	VADDPD    Y7, Y4, Y4
-	VMOVUPD   Y4, (SP)
-	VADDPD    Y7, Y5, Y5
-	VMOVUPD   Y5, 32(SP)
-	VADDPD    Y7, Y9, Y9
-	VMOVUPD   Y9, 64(SP)
-	VADDPD    Y7, Y6, Y6
-	VMOVUPD   Y6, 96(SP)
-	VSUBPD    Y7, Y4, Y4
-	VSUBPD    Y7, Y5, Y5
-	VSUBPD    Y7, Y9, Y9
-	VSUBPD    Y7, Y6, Y6
-	VMULPD    Y8, Y4, Y4
-	VMULPD    Y8, Y5, Y5
-	VMULPD    Y8, Y9, Y9
-	VMULPD    Y8, Y6, Y6
-	VSUBPD    Y0, Y4, Y4
-	VSUBPD    Y1, Y5, Y5
-	VSUBPD    Y2, Y9, Y9
-	VSUBPD    Y3, Y6, Y6
-	VMULPD    Y4, Y4, Y0
-	VMULPD    Y5, Y5, Y1
-	VMULPD    Y9, Y9, Y2
-	VMULPD    Y6, Y6, Y3
-	VMULPD    kernelConstants<>+416(SB), Y0, Y7
-	VMULPD    kernelConstants<>+416(SB), Y1, Y8
-	VMULPD    kernelConstants<>+416(SB), Y2, Y10
-	VMULPD    kernelConstants<>+416(SB), Y3, Y11
-	VMULPD    kernelConstants<>+384(SB), Y0, Y12
-	VMULPD    kernelConstants<>+384(SB), Y1, Y13
-	VMULPD    kernelConstants<>+384(SB), Y2, Y14
-	VMULPD    kernelConstants<>+384(SB), Y3, Y15
-	VADDPD    kernelConstants<>+352(SB), Y7, Y7
-	VADDPD    kernelConstants<>+352(SB), Y8, Y8
-	VADDPD    kernelConstants<>+352(SB), Y10, Y10
-	VADDPD    kernelConstants<>+352(SB), Y11, Y11
-	VADDPD    kernelConstants<>+320(SB), Y12, Y12
-	VADDPD    kernelConstants<>+320(SB), Y13, Y13
-	VADDPD    kernelConstants<>+320(SB), Y14, Y14
-	VADDPD    kernelConstants<>+320(SB), Y15, Y15
-	VMULPD    Y0, Y7, Y7
-	VMULPD    Y1, Y8, Y8
-	VMULPD    Y2, Y10, Y10
-	VMULPD    Y3, Y11, Y11
-	VMULPD    Y0, Y12, Y12
-	VMULPD    Y1, Y13, Y13
-	VMULPD    Y2, Y14, Y14
-	VMULPD    Y3, Y15, Y15
-	VADDPD    kernelConstants<>+288(SB), Y7, Y7
-	VADDPD    kernelConstants<>+288(SB), Y8, Y8
-	VADDPD    kernelConstants<>+288(SB), Y10, Y10
-	VADDPD    kernelConstants<>+288(SB), Y11, Y11
-	VADDPD    kernelConstants<>+256(SB), Y12, Y12
-	VADDPD    kernelConstants<>+256(SB), Y13, Y13
-	VADDPD    kernelConstants<>+256(SB), Y14, Y14
-	VADDPD    kernelConstants<>+256(SB), Y15, Y15
-	VMULPD    Y0, Y7, Y7
-	VMULPD    Y1, Y8, Y8
-	VMULPD    Y2, Y10, Y10
-	VMULPD    Y3, Y11, Y11
-	VMULPD    Y4, Y12, Y12
-	VMULPD    Y5, Y13, Y13
-	VMULPD    Y9, Y14, Y14
-	VMULPD    Y6, Y15, Y15
-	VADDPD    kernelConstants<>+224(SB), Y7, Y7
-	VADDPD    kernelConstants<>+224(SB), Y8, Y8
-	VADDPD    kernelConstants<>+224(SB), Y10, Y10
-	VADDPD    kernelConstants<>+224(SB), Y11, Y11
-	VADDPD    Y12, Y7, Y7
-	VADDPD    Y13, Y8, Y8
-	VADDPD    Y14, Y10, Y10
-	VADDPD    Y15, Y11, Y11
-	VMULPD    Y0, Y7, Y7
-	VMULPD    Y1, Y8, Y8
-	VMULPD    Y2, Y10, Y10
-	VMULPD    Y3, Y11, Y11
-	VADDPD    Y7, Y4, Y4
-	VADDPD    Y8, Y5, Y5
-	VADDPD    Y10, Y9, Y9
-	VADDPD    Y11, Y6, Y6
-	VMOVUPD   kernelConstants<>+32(SB), Y0
-	VADDPD    Y0, Y4, Y4
-	VMOVDQU   (SP), Y1
-	VPSLLQ    $0x34, Y1, Y1
-	VPSUBQ    Y1, Y4, Y4
-	VADDPD    Y0, Y5, Y5
-	VMOVDQU   32(SP), Y1
-	VPSLLQ    $0x34, Y1, Y1
-	VPSUBQ    Y1, Y5, Y5
-	VADDPD    Y0, Y9, Y9
-	VMOVDQU   64(SP), Y1
-	VPSLLQ    $0x34, Y1, Y1
-	VPSUBQ    Y1, Y9, Y9
-	VADDPD    Y0, Y6, Y6
-	VMOVDQU   96(SP), Y1
-	VPSLLQ    $0x34, Y1, Y1
-	VPSUBQ    Y1, Y6, Y6
-	VADDPD    Y4, Y0, Y1
-	VMOVUPD   128(SP), Y2
-	VBLENDVPD Y2, Y4, Y0, Y4
-	VDIVPD    Y1, Y4, Y4
-	VADDPD    Y5, Y0, Y1
-	VMOVUPD   160(SP), Y3
-	VBLENDVPD Y3, Y5, Y0, Y5
-	VDIVPD    Y1, Y5, Y5
-	VADDPD    Y9, Y0, Y1
-	VMOVUPD   192(SP), Y7
-	VBLENDVPD Y7, Y9, Y0, Y9
-	VDIVPD    Y1, Y9, Y9
-	VADDPD    Y6, Y0, Y1
-	VMOVUPD   224(SP), Y8
-	VBLENDVPD Y8, Y6, Y0, Y6
-	VDIVPD    Y1, Y6, Y6
-	VMINPD    (DX), Y4, Y4
-	VCMPPD    $0x07, Y2, Y2, Y2
-	VANDPD    Y2, Y4, Y0
-	VMINPD    32(DX), Y5, Y5
-	VCMPPD    $0x07, Y3, Y3, Y3
-	VANDPD    Y3, Y5, Y1
-	VMINPD    64(DX), Y9, Y9
-	VCMPPD    $0x07, Y7, Y7, Y7
-	VANDPD    Y7, Y9, Y2
-	VMINPD    96(DX), Y6, Y6
-	VCMPPD    $0x07, Y8, Y8, Y8
-	VANDPD    Y8, Y6, Y3
+	VMOVUPD      kernelConstants<>+0(SB), Y4
+	VANDPD       (BX), Y4, Y5
+	VXORPD       Y5, Y0, Y0
+	VANDPD       32(BX), Y4, Y5
+	VXORPD       Y5, Y1, Y1
+	VANDPD       64(BX), Y4, Y5
+	VXORPD       Y5, Y2, Y2
+	VANDPD       96(BX), Y4, Y4
+	VXORPD       Y4, Y3, Y3
+	VMAXPD       kernelConstants<>+160(SB), Y0, Y0
+	VMAXPD       kernelConstants<>+160(SB), Y1, Y1
+	VMAXPD       kernelConstants<>+160(SB), Y2, Y2
+	VMAXPD       kernelConstants<>+160(SB), Y3, Y3
+	VMINPD       kernelConstants<>+128(SB), Y0, Y0
+	VMINPD       kernelConstants<>+128(SB), Y1, Y1
+	VMINPD       kernelConstants<>+128(SB), Y2, Y2
+	VMINPD       kernelConstants<>+128(SB), Y3, Y3
+	VMOVUPD      kernelConstants<>+64(SB), Y4
+	VMOVUPD      kernelConstants<>+64(SB), Y5
+	VMOVUPD      kernelConstants<>+64(SB), Y6
+	VMOVUPD      kernelConstants<>+64(SB), Y7
+	VFNMADD231PD kernelConstants<>+192(SB), Y0, Y4
+	VFNMADD231PD kernelConstants<>+192(SB), Y1, Y5
+	VFNMADD231PD kernelConstants<>+192(SB), Y2, Y6
+	VFNMADD231PD kernelConstants<>+192(SB), Y3, Y7
+	VPSLLQ       $0x34, Y4, Y8
+	VMOVDQU      Y8, (SP)
+	VSUBPD       kernelConstants<>+64(SB), Y4, Y4
+	VPSLLQ       $0x34, Y5, Y8
+	VMOVDQU      Y8, 32(SP)
+	VSUBPD       kernelConstants<>+64(SB), Y5, Y5
+	VPSLLQ       $0x34, Y6, Y8
+	VMOVDQU      Y8, 64(SP)
+	VSUBPD       kernelConstants<>+64(SB), Y6, Y6
+	VPSLLQ       $0x34, Y7, Y8
+	VMOVDQU      Y8, 96(SP)
+	VSUBPD       kernelConstants<>+64(SB), Y7, Y7
+	VFNMSUB231PD kernelConstants<>+224(SB), Y4, Y0
+	VFNMSUB231PD kernelConstants<>+224(SB), Y5, Y1
+	VFNMSUB231PD kernelConstants<>+224(SB), Y6, Y2
+	VFNMSUB231PD kernelConstants<>+224(SB), Y7, Y3
+	VMULPD       Y0, Y0, Y4
+	VMULPD       Y1, Y1, Y5
+	VMULPD       Y2, Y2, Y6
+	VMULPD       Y3, Y3, Y7
+	VMOVUPD      kernelConstants<>+384(SB), Y8
+	VMOVUPD      kernelConstants<>+384(SB), Y9
+	VMOVUPD      kernelConstants<>+384(SB), Y10
+	VMOVUPD      kernelConstants<>+384(SB), Y11
+	VFMADD231PD  kernelConstants<>+448(SB), Y4, Y8
+	VFMADD231PD  kernelConstants<>+448(SB), Y5, Y9
+	VFMADD231PD  kernelConstants<>+448(SB), Y6, Y10
+	VFMADD231PD  kernelConstants<>+448(SB), Y7, Y11
+	VMOVUPD      kernelConstants<>+352(SB), Y12
+	VMOVUPD      kernelConstants<>+352(SB), Y13
+	VMOVUPD      kernelConstants<>+352(SB), Y14
+	VMOVUPD      kernelConstants<>+352(SB), Y15
+	VFMADD231PD  kernelConstants<>+416(SB), Y4, Y12
+	VFMADD231PD  kernelConstants<>+416(SB), Y5, Y13
+	VFMADD231PD  kernelConstants<>+416(SB), Y6, Y14
+	VFMADD231PD  kernelConstants<>+416(SB), Y7, Y15
+	VFMADD213PD  kernelConstants<>+320(SB), Y4, Y8
+	VFMADD213PD  kernelConstants<>+320(SB), Y5, Y9
+	VFMADD213PD  kernelConstants<>+320(SB), Y6, Y10
+	VFMADD213PD  kernelConstants<>+320(SB), Y7, Y11
+	VFMADD213PD  kernelConstants<>+288(SB), Y4, Y12
+	VFMADD213PD  kernelConstants<>+288(SB), Y5, Y13
+	VFMADD213PD  kernelConstants<>+288(SB), Y6, Y14
+	VFMADD213PD  kernelConstants<>+288(SB), Y7, Y15
+	VFMADD213PD  kernelConstants<>+256(SB), Y4, Y8
+	VFMADD213PD  kernelConstants<>+256(SB), Y5, Y9
+	VFMADD213PD  kernelConstants<>+256(SB), Y6, Y10
+	VFMADD213PD  kernelConstants<>+256(SB), Y7, Y11
+	VFMADD213PD  Y8, Y0, Y12
+	VFMADD213PD  Y9, Y1, Y13
+	VFMADD213PD  Y10, Y2, Y14
+	VFMADD213PD  Y11, Y3, Y15
+	VFMADD213PD  Y0, Y4, Y12
+	VFMADD213PD  Y1, Y5, Y13
+	VFMADD213PD  Y2, Y6, Y14
+	VFMADD213PD  Y3, Y7, Y15
+	VMOVUPD      kernelConstants<>+32(SB), Y3
+	VADDPD       Y3, Y12, Y12
+	VADDPD       Y3, Y13, Y13
+	VADDPD       Y3, Y14, Y14
+	VADDPD       Y3, Y15, Y15
+	VPADDQ       (SP), Y12, Y12
+	VPADDQ       32(SP), Y13, Y13
+	VPADDQ       64(SP), Y14, Y14
+	VPADDQ       96(SP), Y15, Y15
+	VADDPD       Y3, Y12, Y12
+	VADDPD       Y3, Y13, Y13
+	VADDPD       Y3, Y14, Y14
+	VADDPD       Y3, Y15, Y15
+	VDIVPD       Y12, Y3, Y0
+	VMINPD       (DX), Y0, Y0
+	VDIVPD       Y13, Y3, Y1
+	VMINPD       32(DX), Y1, Y1
+	VDIVPD       Y14, Y3, Y2
+	VMINPD       64(DX), Y2, Y2
+	VDIVPD       Y15, Y3, Y3
+	VMINPD       96(DX), Y3, Y3
 
 	// intercept
 	VMOVDQU (R9), Y4

@@ -10,12 +10,12 @@ import "math"
 const logisticCurvature = 0.25
 
 // The functions below are evaluated by several kernels, which must agree on
-// every bit. So they use no library exponential, no fused multiply-add and no
-// table; every product that is added to something is rounded by a conversion,
-// and each operation is one that all machines round alike. No branch depends on
-// a value: such a branch is as good as random in a table. Of two floats that are
-// not negative the bits are in the same order, and those of NaN come last, which
-// is how minima are taken.
+// every bit. So they use no library exponential and no table; a product that is
+// added to something is fused with the sum where math.FMA says so, and rounded by
+// a conversion elsewhere, and each operation is one that all machines round alike.
+// No branch depends on a value: such a branch is as good as random in a table. Of
+// two floats that are not negative the bits are in the same order, and those of
+// NaN come last, which is how minima are taken.
 
 const signBit = 1 << 63
 
@@ -37,19 +37,12 @@ func ordered(v float64) uint64 {
 
 // sigmoid returns 1/(1+e^−u) with a relative error below 2·10⁻¹², hundreds of
 // times finer than the lattice onto which contributions are rounded. It
-// saturates where |u| exceeds 708: at 1 above, at e^−708 below. The result is a
-// number in [0, 1] whatever u is.
-func sigmoid(u float64) float64 {
-	bits := math.Float64bits(u)
-	e := expNegative(math.Float64frombits(bits &^ signBit))
-	// σ(u) = num/(1 + e) with num = 1 for u ≥ 0 and e for u < 0.
-	negative := uint64(int64(bits) >> 63)
-	num := math.Float64frombits(math.Float64bits(e)&negative | math.Float64bits(1)&^negative)
-	return num / (1 + e)
-}
+// saturates where |u| exceeds 708: at 1 above, at 1/(1+e^708) below. The result is
+// a number in [0, 1] whatever u is.
+func sigmoid(u float64) float64 { return 1 / (1 + expNegative(u)) }
 
-// expMost is the largest argument of expNegative that counts: e^−708 is the
-// least power of e with a whole exponent that is a normal number.
+// expMost is the largest size of an argument of expNegative that counts: e^−708 is
+// the least power of e with a whole exponent that is a normal number.
 const (
 	expMost     = 708
 	expMostBits = 0x4086200000000000
@@ -71,25 +64,27 @@ const (
 	exp8 = 0x1.9e894b6ec4812p-16
 )
 
-// expNegative returns e^−t for t ≥ 0, and e^−708 for larger t and NaN:
-// e^−t = 2^−n · e^r with |r| ≤ log(2)/2, where
+// expNegative returns e^−t for |t| ≤ 708, and beyond it, as for NaN, its value at
+// the nearer end: e^−t = 2^n · e^r with |r| ≤ log(2)/2, where
 //
 //	e^r ≈ 1 + r + r²·q(r)
 //
-// with a relative error below 1.2·10⁻¹². That of r adds up to 709·2⁻⁵² where t
-// is largest, and less than 10⁻¹⁴ where e^−t matters beside 1.
+// with a relative error below 1.2·10⁻¹². That of r, from the rounding of log 2, is
+// below 709·2⁻⁵² where |t| is largest, and below 10⁻¹⁴ where e^−t matters beside 1.
 func expNegative(t float64) float64 {
-	t = math.Float64frombits(min(math.Float64bits(t), expMostBits))
-	shifted := float64(t*log2e) + magic
-	r := float64((shifted-magic)*log2) - t
+	bits := math.Float64bits(t)
+	t = math.Float64frombits(min(bits&^signBit, expMostBits) | bits&signBit)
+	shifted := math.FMA(t, -log2e, magic)
+	r := math.FMA(shifted-magic, -log2, -t)
 	r2 := float64(r * r)
-	even := exp6 + float64(r2*exp8)
-	odd := exp5 + float64(r2*exp7)
-	even = exp4 + float64(r2*even)
-	odd = exp3 + float64(r2*odd)
-	q := float64(exp2+float64(r2*even)) + float64(r*odd)
-	p := 1 + float64(r+float64(r2*q))
-	// The low bits of shifted are n ≤ 1021, and p is at least 0.7: its exponent
-	// lowered by n is still that of a normal number.
-	return math.Float64frombits(math.Float64bits(p) - math.Float64bits(shifted)<<52)
+	even := math.FMA(r2, exp8, exp6)
+	odd := math.FMA(r2, exp7, exp5)
+	even = math.FMA(r2, even, exp4)
+	odd = math.FMA(r2, odd, exp3)
+	even = math.FMA(r2, even, exp2)
+	q := math.FMA(r, odd, even)
+	p := 1 + math.FMA(r2, q, r)
+	// The low bits of shifted are n, |n| ≤ 1021, and p lies between 0.7 and 1.5: with
+	// n added to its exponent it is still a normal number.
+	return math.Float64frombits(math.Float64bits(p) + math.Float64bits(shifted)<<52)
 }

@@ -41,6 +41,7 @@ func declareConstants() {
 	float("magic", magic)
 	float("lattice", lattice)
 	float("most", 708)
+	float("least", -708)
 	float("log2e", 0x1.71547652b82fep+0)
 	float("log2", 0x1.62e42fefa39efp-1)
 	float("exp2", 0x1.000000005ddb2p-1)
@@ -75,71 +76,47 @@ func all(emit func(k int)) {
 
 // residuals replaces each u by clippedResidual(±u, bound), where the sign of the
 // weight turns u. Four registers a vector are all that there are, so what is
-// needed at the end waits in memory: the turned u in saved, the exponent in n.
-func residuals(u *[vectors]VecVirtual, bound, weight Register, saved, n Mem) {
-	var w, t, s, r, r2, even, odd, den [vectors]VecVirtual
+// needed at the end waits in memory: the exponents in n. NaN counts as the least
+// argument, whose residual of e^−708 is no step of the lattice.
+func residuals(u *[vectors]VecVirtual, bound, weight Register, n Mem) {
+	var s, r2, even, odd [vectors]VecVirtual
 	sign := load("sign")
 	all(func(k int) {
 		v := YMM()
 		VANDPD(Mem{Base: weight, Disp: 32 * k}, sign, v)
 		VXORPD(v, u[k], u[k])
-		VMOVUPD(u[k], saved.Offset(32*k))
 	})
-	// t = |w|, at most 708. VMINPD gives its first operand here for NaN.
-	most, log2e, magic, log2 := load("most"), load("log2e"), load("magic"), load("log2")
+	// Of two operands of which one is NaN, VMAXPD here gives its first.
+	all(func(k int) { VMAXPD(constants["least"], u[k], u[k]) })
+	all(func(k int) { VMINPD(constants["most"], u[k], u[k]) })
+	all(func(k int) { s[k] = load("magic") })
+	all(func(k int) { VFNMADD231PD(constants["log2e"], u[k], s[k]) })
 	all(func(k int) {
-		t[k] = u[k]
-		VANDNPD(t[k], sign, t[k])
-		VMINPD(most, t[k], t[k])
-	})
-	all(func(k int) { s[k] = times(log2e, t[k]) })
-	all(func(k int) {
-		VADDPD(magic, s[k], s[k])
-		VMOVUPD(s[k], n.Offset(32*k))
-	})
-	all(func(k int) { VSUBPD(magic, s[k], s[k]) })
-	all(func(k int) { VMULPD(log2, s[k], s[k]) })
-	all(func(k int) {
-		r[k] = s[k]
-		VSUBPD(t[k], r[k], r[k])
-	})
-	all(func(k int) { r2[k] = times(r[k], r[k]) })
-	all(func(k int) { even[k] = times(constants["exp8"], r2[k]) })
-	all(func(k int) { odd[k] = times(constants["exp7"], r2[k]) })
-	all(func(k int) { VADDPD(constants["exp6"], even[k], even[k]) })
-	all(func(k int) { VADDPD(constants["exp5"], odd[k], odd[k]) })
-	all(func(k int) { VMULPD(r2[k], even[k], even[k]) })
-	all(func(k int) { VMULPD(r2[k], odd[k], odd[k]) })
-	all(func(k int) { VADDPD(constants["exp4"], even[k], even[k]) })
-	all(func(k int) { VADDPD(constants["exp3"], odd[k], odd[k]) })
-	all(func(k int) { VMULPD(r2[k], even[k], even[k]) })
-	all(func(k int) { VMULPD(r[k], odd[k], odd[k]) })
-	all(func(k int) { VADDPD(constants["exp2"], even[k], even[k]) })
-	all(func(k int) { VADDPD(odd[k], even[k], even[k]) })
-	all(func(k int) { VMULPD(r2[k], even[k], even[k]) })
-	all(func(k int) { VADDPD(even[k], r[k], r[k]) })
-	one := load("one")
-	e := r
-	all(func(k int) {
-		VADDPD(one, r[k], r[k])
 		v := YMM()
-		VMOVDQU(n.Offset(32*k), v)
-		VPSLLQ(U8(52), v, v)
-		VPSUBQ(v, r[k], e[k]) // e^−t
+		VPSLLQ(U8(52), s[k], v)
+		VMOVDQU(v, n.Offset(32*k))
+		VSUBPD(constants["magic"], s[k], s[k])
 	})
+	r := u
+	all(func(k int) { VFNMSUB231PD(constants["log2"], s[k], r[k]) })
+	all(func(k int) { r2[k] = times(r[k], r[k]) })
+	all(func(k int) { even[k] = load("exp6") })
+	all(func(k int) { VFMADD231PD(constants["exp8"], r2[k], even[k]) })
+	all(func(k int) { odd[k] = load("exp5") })
+	all(func(k int) { VFMADD231PD(constants["exp7"], r2[k], odd[k]) })
+	all(func(k int) { VFMADD213PD(constants["exp4"], r2[k], even[k]) })
+	all(func(k int) { VFMADD213PD(constants["exp3"], r2[k], odd[k]) })
+	all(func(k int) { VFMADD213PD(constants["exp2"], r2[k], even[k]) })
+	q := odd
+	all(func(k int) { VFMADD213PD(even[k], r[k], q[k]) })
+	all(func(k int) { VFMADD213PD(r[k], r2[k], q[k]) })
+	one := load("one")
+	all(func(k int) { VADDPD(one, q[k], q[k]) })
+	all(func(k int) { VPADDQ(n.Offset(32*k), q[k], q[k]) }) // e^−u
+	all(func(k int) { VADDPD(one, q[k], q[k]) })
 	all(func(k int) {
-		den[k] = YMM()
-		VADDPD(e[k], one, den[k])
-		w[k] = YMM()
-		VMOVUPD(saved.Offset(32*k), w[k])
-		VBLENDVPD(w[k], e[k], one, e[k]) // 1 where w is not negative
-		VDIVPD(den[k], e[k], e[k])
-	})
-	all(func(k int) {
-		VMINPD(Mem{Base: bound, Disp: 32 * k}, e[k], e[k])
-		VCMPPD(U8(7), w[k], w[k], w[k]) // all bits set unless NaN
-		u[k] = YMM()
-		VANDPD(w[k], e[k], u[k])
+		VDIVPD(q[k], one, u[k])
+		VMINPD(Mem{Base: bound, Disp: 32 * k}, u[k], u[k])
 	})
 }
 
@@ -159,7 +136,7 @@ func main() {
 	table := Load(Param("table"), GP64())
 	sums := Load(Param("sums"), GP64())
 	entries := Load(Param("entries"), GP64())
-	whole, turned := AllocLocal(8*lanes), AllocLocal(8*lanes)
+	whole := AllocLocal(8 * lanes)
 
 	Label("block")
 
@@ -216,7 +193,7 @@ func main() {
 	JNZ(LabelRef("gather"))
 
 	Label("residual")
-	residuals(&u, bound, weight, turned, whole)
+	residuals(&u, bound, weight, whole)
 
 	Comment("intercept")
 	var m [vectors]VecVirtual
