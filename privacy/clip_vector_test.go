@@ -120,11 +120,15 @@ func naiveClip(sum []int64, x []float64, groups []Group, spacing float64) {
 // any sum by exactly what it adds alone. Nothing is random in what it asserts. The
 // control, the textbook's clip before the same rounding, must exceed C.
 func TestVectorClipNorm(t *testing.T) {
+	pairs := 4 * sumPairs
+	if testing.Short() {
+		pairs /= 4
+	}
 	for _, dim := range []int{1, 2, 7, 64, 501} {
 		for _, c := range []float64{1, 0.7, 0x1p-497, 0x1.8p499} {
 			t.Run(fmt.Sprintf("%d/%g", dim, c), func(t *testing.T) {
 				t.Parallel()
-				vectorNorms(t, dim, c, 4*sumPairs)
+				vectorNorms(t, dim, c, pairs)
 			})
 		}
 	}
