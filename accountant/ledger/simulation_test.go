@@ -96,7 +96,7 @@ func (c *simCharge) pending(entry int64) bool {
 type judge struct {
 	entries []simEntry
 	charges []*simCharge
-	orders  map[string]float64 // of rdp filters, by terms: which order an ε and δ get is the registration's to say
+	orders  map[string]float64    // of rdp filters, by terms: which order an ε and δ get is the registration's to say
 	memory  map[string]*big.Float // of costs and limits
 
 	// Wrong rules, for the controls.
@@ -543,11 +543,11 @@ func simulate(t *testing.T, seed uint64, jobs int) {
 		}
 	}
 	for name, wrong := range map[string]func(*judge){
-		"forgets pending charges":                      func(j *judge) { j.forgetsPending = true },
-		"ignores the caps of purposes":                 func(j *judge) { j.ignoresPurposes = true },
-		"ignores the caps of periods":                  func(j *judge) { j.ignoresMonths = true },
-		"forgets what was charged before a cap":        func(j *judge) { j.forgetsBefore = true },
-		"follows a clock that is set back":             func(j *judge) { j.followsClock = true },
+		"forgets pending charges":                    func(j *judge) { j.forgetsPending = true },
+		"ignores the caps of purposes":               func(j *judge) { j.ignoresPurposes = true },
+		"ignores the caps of periods":                func(j *judge) { j.ignoresMonths = true },
+		"forgets what was charged before a cap":      func(j *judge) { j.forgetsBefore = true },
+		"follows a clock that is set back":           func(j *judge) { j.followsClock = true },
 		"tolerates one part in a billion":            func(j *judge) { j.tolerance = 1e-9 },
 		"stops one part in a billion before a limit": func(j *judge) { j.tolerance = -1e-9 },
 	} {
