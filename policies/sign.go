@@ -198,3 +198,23 @@ func (p *Policy) Approved(signatures, request []byte) error {
 	}
 	return nil
 }
+
+// LooserThan names the first clause in which the policy promises less privacy than a
+// registered one, whose text Show returned, or cannot be compared with it; "" where
+// there is none. Beside a text that does not read (one of a later version, or longer
+// than Parse reads) nothing is known to promise as much.
+func (p *Policy) LooserThan(shown string) string {
+	old, err := Parse("the registered policy", []byte(shown))
+	if err != nil {
+		return "it cannot be compared: " + err.Error()
+	}
+	for _, c := range Diff(old, p).Clauses {
+		switch c.Verdict {
+		case Looser:
+			return fmt.Sprintf("%s is %s, and was %s", c.Clause, cut(c.New), cut(c.Old))
+		case Incomparable:
+			return fmt.Sprintf("%s is %s, which cannot be compared with %s", c.Clause, cut(c.New), cut(c.Old))
+		}
+	}
+	return ""
+}

@@ -35,6 +35,9 @@ type Budget struct {
 	Period  string  // always, or the year, quarter or month: 2026, 2026-Q4, 2026-11
 	Periods int64   // periods opened so far, this one included
 
+	Amendments []AmendmentRef // by which Epsilon and Delta came about; nil: they are as registered
+	SameRowsAs []string       // other data sets that may hold the same rows, as an owner declared
+
 	// GrantableEpsilon is EpsilonRemaining at the job's δ and under all caps of
 	// the request as well.
 	GrantableEpsilon float64
@@ -54,8 +57,10 @@ func (b Budget) MarshalJSON() ([]byte, error) {
 		Order     number            `json:"order,omitempty"`
 		Period    string            `json:"period"`
 		Periods   int64             `json:"periods"`
+		Amended   []AmendmentRef    `json:"amendments,omitempty"`
+		SameRows  []string          `json:"same_rows_as,omitempty"`
 	}{b.Epsilon, b.Delta, number(b.EpsilonSpentBefore), number(b.EpsilonSpentAfter), number(b.EpsilonRemaining),
-		number(b.FractionUsed), number(b.GrantableEpsilon), number(b.Order), b.Period, b.Periods})
+		number(b.FractionUsed), number(b.GrantableEpsilon), number(b.Order), b.Period, b.Periods, b.Amendments, b.SameRowsAs})
 }
 
 // A number marshals infinity as "inf".
@@ -85,11 +90,13 @@ type snapshot struct {
 	period        string
 	periods       int64
 	before, after events
+	amendments    []AmendmentRef
+	sameRowsAs    []string
 }
 
 func (s *snapshot) budget() (Budget, error) {
 	terms := s.accounts[0].filter.Terms()
-	b := Budget{Epsilon: terms.Epsilon, Delta: terms.Delta, Order: terms.Order, Period: s.period, Periods: s.periods}
+	b := Budget{Epsilon: terms.Epsilon, Delta: terms.Delta, Order: terms.Order, Period: s.period, Periods: s.periods, Amendments: s.amendments, SameRowsAs: s.sameRowsAs}
 	var err error
 	if b.EpsilonSpentBefore, err = s.before.epsilon(terms); err != nil {
 		return b, err

@@ -37,6 +37,8 @@ func apply(s rows, earlier entryReader, admits admission, e entry) error {
 		return applyClose(s, e)
 	case kindFingerprint:
 		return applyFingerprint(s, e)
+	case kindAmend:
+		return applyAmend(s, e)
 	}
 	return contradiction("an entry has an unknown kind")
 }
@@ -52,7 +54,7 @@ func applyRegister(s rows, e entry) error {
 		if registered || e.Registration == nil || e.Period == "" || e.Dataset == "" {
 			return contradiction("a data set is registered twice, or with nothing")
 		}
-		return putRow(s, key("dataset", e.Dataset), dataset{Registration: *e.Registration, Period: e.Period, Periods: 1})
+		return putRegistration(s, e.Dataset, dataset{Period: e.Period, Periods: 1}, *e.Registration)
 	}
 	have, again, err := getRow[wireTerms](s, key("cap", e.Dataset, e.Cap.Name))
 	if err != nil {

@@ -151,7 +151,9 @@ func openDataset(s rows, now time.Time, q Request, do func(entry) error) (datase
 		if err != nil {
 			return row, fmt.Errorf("%w: the policy's budget: %w", ErrUsage, err)
 		}
-		err = do(entry{Kind: kindRegister, Period: period, Registration: &wireRegistration{q.Unit, q.Adjacency, termsToWire(f.Terms()), q.Renews, ruleToWire(q.Requests)}})
+		policy, owner := promiseToWire(q.Registration)
+		err = do(entry{Kind: kindRegister, Period: period,
+			Registration: &wireRegistration{q.Unit, q.Adjacency, termsToWire(f.Terms()), q.Renews, ruleToWire(q.Requests), owner, policy}})
 		if err != nil {
 			return row, err
 		}
@@ -159,6 +161,9 @@ func openDataset(s rows, now time.Time, q Request, do func(entry) error) (datase
 		return row, err
 	}
 	if err := compare(row.Registration, q.Registration); err != nil {
+		return row, err
+	}
+	if err := comparePromise(s, row.Registration, q.Registration); err != nil {
 		return row, err
 	}
 	if period > row.Period {
@@ -330,7 +335,11 @@ func snapshotAfter(s rows, reserved, end entry) (snapshot, error) {
 
 // takeSnapshot is a snapshot but for the events.
 func takeSnapshot(s rows, name string, row dataset, accounts []string, jobDelta accountant.Amount, at time.Time) (snapshot, error) {
-	out := snapshot{adjacency: row.Registration.Adjacency, jobDelta: jobDelta, period: row.Period, periods: row.Periods}
+	out := snapshot{adjacency: row.Registration.Adjacency, jobDelta: jobDelta, period: row.Period, periods: row.Periods, amendments: row.Amendments}
+	var err error
+	if out.sameRowsAs, err = sameRowsAs(s, name); err != nil {
+		return out, err
+	}
 	for _, n := range accounts {
 		a, err := getAccount(s, name, row, n, at)
 		if err != nil {

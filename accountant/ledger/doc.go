@@ -50,12 +50,13 @@
 //	time      RFC 3339, UTC, whole seconds, never before the last entry's
 //	nonce     16 random bytes in hexadecimal, so that a checkpoint's hashes
 //	          confirm no guess of an entry
-//	kind      register, reserve, settle, void, close or fingerprint
+//	kind      register, reserve, settle, void, close, fingerprint or amend
 //	dataset   name of the data set
 //
 // and, by kind,
 //
-//	register  registration {unit, adjacency, terms, renews} and period, the first
+//	register  registration {unit, adjacency, terms, renews, requests, owner, policy
+//	          {sha256, text}} and period, the first
 //	register  cap {name, terms}, and costs with what had been charged before, to
 //	          the same analyst or purpose in the data set's period, or to the data
 //	          set in the cap's; of a cap that is registered, made smaller: no costs
@@ -67,6 +68,7 @@
 //	          last one it closes
 //	fingerprint  fingerprint {version, growth, commitment}: a version, counted from 1,
 //	          of the rows that the data set's name stands for
+//	amend     amendment {note}
 //
 // A cap's name is analyst: or purpose: and the reservation's own, or period: and
 // monthly, quarterly or yearly. The period of a cap of the last kind is that of
@@ -88,6 +90,19 @@
 // being that of the job key; commitment is HMAC-SHA256 over "LENGTH NAME VERSION", a
 // line's end and the fingerprint, so that it says nothing of the rows, and not even
 // whether two versions are equal. Both keys come of keys/HASH.fingerprint.
+//
+// # Amendments
+//
+// policy is the sum of the policy that registered the data set, and its text with all
+// defaults and base files filled in. Another policy of the same data set is admitted
+// only where it promises no less in any clause (package policies, Diff); the ledger
+// records the sum of the one in use with each reservation. Only an amend entry changes
+// a registration. Its note is of package signed, of kind "privsgld amendment v1",
+// signed by the registered owner; its object is that of SignedAmendment: from is the
+// sum that was registered, registration what is from then on, caps the caps whose terms
+// change. Unit, adjacency, renewal, accountant and the orders of all filters stay; ε, δ,
+// their shares and what is beside these do not fall, so that all that was admitted before
+// is within the new limits. No id is used twice.
 //
 // # Tree and checkpoint
 //

@@ -20,6 +20,7 @@ const (
 	kindSettle   = "settle"
 	kindVoid     = "void"
 	kindClose    = "close" // a new period of a data set opens
+	kindAmend    = "amend" // a data set's owner changes what it is registered with
 )
 
 // An entry is one record of the log. Which members are present depends on
@@ -41,6 +42,7 @@ type entry struct {
 	Costs        []wireCost        `json:"costs,omitempty"`        // reserve, settle; register of a cap
 	Pending      *int64            `json:"pending,omitempty"`      // close
 	Fingerprint  *wireFingerprint  `json:"fingerprint,omitempty"`  // fingerprint
+	Amendment    *wireAmendment    `json:"amendment,omitempty"`    // amend
 }
 
 // Entries of version 1 were written by a program that kept no events by purpose.
@@ -75,6 +77,8 @@ type wireRegistration struct {
 	Terms     wireTerms            `json:"terms"`
 	Renews    string               `json:"renews"`
 	Requests  *wireRule            `json:"requests,omitempty"` // who must sign each job
+	Owner     string               `json:"owner,omitempty"`    // public key of whoever may amend
+	Policy    *wirePolicy          `json:"policy,omitempty"`
 }
 
 type wireCap struct {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/privsgld/privsgld/accountant/ledger/signed"
 )
 
 // ExportSchema names the first line of an export and its version.
@@ -62,7 +64,7 @@ func (l *Ledger) whole(ctx context.Context) (*image, exportHead, error) {
 type Record struct {
 	Number  int64  `json:"number"`
 	Time    string `json:"time"` // UTC
-	Kind    string `json:"kind"` // register, reserve, settle, void, close or fingerprint
+	Kind    string `json:"kind"` // register, reserve, settle, void, close, fingerprint or amend
 	Dataset string `json:"dataset"`
 	Period  string `json:"period"`
 	Run     string `json:"run,omitempty"`
@@ -70,7 +72,9 @@ type Record struct {
 	Purpose string `json:"purpose,omitempty"` // reserve
 	Epsilon string `json:"epsilon,omitempty"` // reserve: what the job asked for; register: the budget
 	Delta   string `json:"delta,omitempty"`
-	What    string `json:"what,omitempty"` // kind of job, name of a cap, or version of a data set
+	From    string `json:"from,omitempty"` // amend: SHA-256 of the policy that was registered
+	To      string `json:"to,omitempty"`   // amend: and of the one that is
+	What    string `json:"what,omitempty"` // kind of job, name of a cap, version of a data set, or why there is an amendment
 }
 
 // Records returns all entries, oldest first. Its errors are those of Export.
@@ -87,6 +91,13 @@ func (l *Ledger) Records(ctx context.Context) ([]Record, error) {
 		}
 		r := Record{Number: e.Number, Time: e.Time, Kind: e.Kind, Dataset: e.Dataset, Period: e.Period, Run: e.Run}
 		switch {
+		case e.Amendment != nil:
+			a, err := ReadAmendment(signed.TextOf([]byte(e.Amendment.Note)))
+			if err != nil {
+				return nil, at(int64(n), contradiction("an amendment is none"))
+			}
+			r.From, r.To, r.What = a.From, a.To(), a.Why
+			r.Epsilon, r.Delta = a.Budget()
 		case e.Reservation != nil:
 			r.Analyst, r.Purpose, r.What = e.Reservation.Analyst, e.Reservation.Purpose, e.Reservation.Kind
 			r.Epsilon, r.Delta = e.Reservation.Epsilon, e.Reservation.Delta

@@ -24,6 +24,8 @@ type Content struct {
 	Version     int64  // from 1
 	Growth      string // how later versions relate to earlier ones: fixed, append-only or replaced
 	Fingerprint []byte // of the newest version's rows, as whoever registered it encoded it
+
+	SameRowsAs []string // data sets that may hold the same rows, as an owner declared in an amendment
 }
 
 // The ways in which a data set grows.
@@ -105,6 +107,9 @@ func (l *Ledger) contents(s rows) (map[string]Content, error) {
 		if c.Fingerprint, err = v.read(c, w.Commitment); err != nil {
 			return nil, err
 		}
+		if c.SameRowsAs, err = sameRowsAs(s, name); err != nil {
+			return nil, err
+		}
 		all[name] = c
 	}
 	return all, nil
@@ -169,7 +174,7 @@ func (l *Ledger) RegisterContent(ctx context.Context, q Registration, growth str
 			return err
 		}
 		if out = have; fresh {
-			out = Content{q.Dataset, have.Version + 1, growth, fingerprint}
+			out = Content{q.Dataset, have.Version + 1, growth, fingerprint, have.SameRowsAs}
 			w := wireFingerprint{out.Version, growth, v.commitment(out)}
 			if err := do(entry{Kind: kindFingerprint, Fingerprint: &w}); err != nil {
 				return err

@@ -9,7 +9,7 @@ import (
 
 // A Registration binds a data set, by its name, to one budget: the first
 // request that is granted registers it, and every later one must carry the
-// same unit, adjacency, terms and renewal. Terms.Order 0 means the order that
+// same unit, adjacency, terms and renewal, and a policy that promises no less. Terms.Order 0 means the order that
 // was fixed then. PolicyName and PolicySHA256 are recorded with each charge
 // and may change.
 type Registration struct {
@@ -24,6 +24,9 @@ type Registration struct {
 	// Requests says who must sign each job. The registered rule holds for every
 	// later one, beside that of its own policy.
 	Requests signed.Rule
+
+	// Promise is what the rest of the policy says; nil: nothing is registered of it.
+	Promise *Promise
 }
 
 // A Cap is a smaller budget that a request must fit into besides the

@@ -20,6 +20,9 @@ import (
 //	purpose/NAME/PERIOD/PURPOSE/MECHANISM the same by purpose
 //	run/RUN                               a run
 //	request/ID                            the run that used a signed request
+//	amendment/ID                          the entry of an amendment
+//	promise/NAME                          text of the policy that is registered
+//	same/NAME/OTHER                       two data sets may hold the same rows
 //
 // Beside them stand meta/verifier, meta/checkpoint and meta/state (upgrade.go),
 // which no entry makes.
@@ -47,6 +50,8 @@ type dataset struct {
 	Periods      int64            `json:"periods"` // opened so far
 	Entries      int64            `json:"entries"` // reservations ever made
 	Pending      int64            `json:"pending"` // reservations of the period that are neither settled nor void
+
+	Amendments []AmendmentRef `json:"amendments,omitempty"`
 }
 
 // A run is the row of a reservation.

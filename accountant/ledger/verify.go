@@ -137,7 +137,7 @@ func (im *image) replay() error {
 		return entries[n], nil
 	}
 	s := newOverlay(nil)
-	if err := s.Put(verifierKey, im.state[verifierKey]); err != nil { // signed requests name it
+	if err := s.Put(verifierKey, im.state[verifierKey]); err != nil { // what is signed names it
 		return err
 	}
 	costs := costMemory{}
@@ -161,6 +161,9 @@ func (im *image) replay() error {
 		version = e.Version
 		if err == nil && e.Kind == kindReserve {
 			err = checkRequest(s, e)
+		}
+		if err == nil && e.Kind == kindAmend {
+			err = checkAmendment(s, e)
 		}
 		if err == nil {
 			err = apply(s, earlier, verified, e)

@@ -99,4 +99,20 @@
 //
 // With renewal, k periods satisfy the k-fold composition of the above: a period
 // opens only after all reservations of the last are settled or closed as spent.
+//
+// # Amendments
+//
+// The owner of a data set may raise its budget in the ledger (ledger.Amend). An
+// amendment keeps unit, neighbouring relation, accountant, renewal and the orders of
+// all filters; ε, δ, the shares of them and what is beside these do not fall, so that
+// no limit does, at a fixed order. Let (ε*, δ*) be terms, with their shares, that no
+// amendment exceeds in any of these parts. Then at every moment the running totals are
+// within the limits of (ε*, δ*): a filter with those limits would have admitted
+// everything, and by step 6 all releases together, before the amendments and after,
+// are (ε*, δ*)-differentially private. An owner who amends after seeing releases makes
+// the newest terms themselves a function of them: (ε*, δ*) is then what the owner
+// would ever have granted, which the reports list among their assumptions. Nothing
+// smaller holds for what was released before. Guarded by TestAmendmentKeeps and
+// TestAmendedFilter, and, for what else a policy promises, by TestLooserPolicy. Where
+// an owner declares that two data sets may hold the same rows, their budgets add up.
 package job

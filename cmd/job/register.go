@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/privsgld/privsgld/accountant/ledger"
 	"github.com/privsgld/privsgld/accountant/ledger/signed"
@@ -210,21 +211,21 @@ func (i *identity) judge(f *datasets.Fingerprint, all map[string]ledger.Content)
 	case datasets.SameRows:
 		return false, &WrongRows{
 			Message: fmt.Sprintf("data set %q: these rows are registered as data set %q already", name, other),
-			Hint:    "one table has one budget: use that data set's name and policy",
+			Hint:    "one table has one budget: use that data set's name and policy; or its owner declares it, and the budgets add up: ledger amend --same-rows-as",
 		}
 	case datasets.MostOfAll:
 		return false, &WrongRows{
 			Message: fmt.Sprintf("data set %q: most of these rows are registered as data set %q already, or most of its rows are among these", name, other),
-			Hint:    "one table has one budget: use that data set's name and policy",
+			Hint:    "one table has one budget: use that data set's name and policy; or its owner declares it, and the budgets add up: ledger amend --same-rows-as",
 		}
 	}
 	return true, nil
 }
 
-// known finds another data set whose rows these are.
+// known finds another data set whose rows these are, of which no owner declared it.
 func (i *identity) known(f *datasets.Fingerprint, all map[string]ledger.Content) (name string, like datasets.Likeness, err error) {
 	for other, c := range all {
-		if other == i.policy.Dataset.Name {
+		if other == i.policy.Dataset.Name || slices.Contains(c.SameRowsAs, i.policy.Dataset.Name) {
 			continue
 		}
 		have, err := fingerprintOf(c)
@@ -266,15 +267,5 @@ func (i *identity) check(f *datasets.Fingerprint) error {
 	return &WrongRows{
 		Message: fmt.Sprintf("data set %q: the rows are registered under another name; nothing is released, and the charge stands", name),
 		Hint:    `check the table with "privsgld data register"`,
-	}
-}
-
-// registrationOf is what the ledger keeps of a policy's data set.
-func registrationOf(p *policies.Policy) ledger.Registration {
-	d := p.Dataset
-	return ledger.Registration{
-		Dataset: d.Name, PolicyName: p.Metadata.Name, PolicySHA256: p.SHA256,
-		Unit: string(d.Unit.Kind), Adjacency: d.Adjacency, Terms: p.Budget.Terms(), Renews: p.Budget.Renews,
-		Requests: p.Approvals.Requests,
 	}
 }

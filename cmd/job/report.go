@@ -74,6 +74,10 @@ type Guarantee struct {
 	Charged             Number               `json:"epsilon_charged"` // of the events that ran: less where a bought answer made the run cheaper
 	Events              []accountant.Event   `json:"events"`
 	Assumptions         []string             `json:"assumptions"`
+
+	// Amendments are those by which the budget came about: all that was released
+	// under it, before them and after, is together within the newest one only.
+	Amendments []ledger.AmendmentRef `json:"amendments,omitempty"`
 }
 
 // EpsilonByAccountant compares accountants; nil where one does not support the

@@ -578,13 +578,13 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 			Epsilon: Number(eps), Delta: p.delta, Accountant: p.policy.Budget.Accountant,
 			PrivacyUnit: string(d.Unit.Kind), Adjacency: d.Adjacency,
 			EpsilonByAccountant: p.comparison, Charged: Number(charged),
-			Events: eventList(event),
+			Events: eventList(event), Amendments: budget.Amendments,
 		},
 		Budget: budget, Sampler: samplerReport(plan, p.model, r.Temperature),
 		Diagnostics: Diagnostics{Parameters: []diagnostics.Summary{}, NotMixed: []string{}},
 		Ledger:      LedgerRef{ID: p.ledger.ID()}, Warnings: append([]string{}, plan.Warnings...), Program: r.Program, Files: []File{},
 	}
-	rep.Guarantee.Assumptions = p.assumptions(event)
+	rep.Guarantee.Assumptions = append(p.assumptions(event), amendmentAssumptions(budget)...)
 	rep.Guarantee.Statement = p.statement(eps, budget, plan, event, rep.Guarantee.Assumptions)
 	return rep, nil
 }

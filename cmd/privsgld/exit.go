@@ -94,9 +94,9 @@ func classify(err error) failure {
 	case errors.As(err, &forbid):
 		return failure{exit: exitPolicy, code: forbid.Code, message: forbid.Message, hint: forbid.Hint}
 	case errors.As(err, &mismatch):
-		return failure{exit: exitPolicy, code: "policy_violation", message: mismatch.Message, hint: "restore the registered terms in the policy"}
+		return failure{exit: exitPolicy, code: "policy_violation", message: mismatch.Message, hint: "restore what is registered, or have the owner amend it: privsgld ledger amend"}
 	case errors.As(err, &unsigned):
-		return failure{exit: exitPolicy, code: "policy_violation", message: unsigned.Message, hint: "have a request signed for this job: plan --request-to FILE"}
+		return failure{exit: exitPolicy, code: "policy_violation", message: unsigned.Message}
 	case errors.As(err, &rows):
 		return failure{exit: exitPolicy, code: "policy_violation", message: rows.Message, hint: rows.Hint}
 	case errors.Is(err, accountant.ErrUnsupported):

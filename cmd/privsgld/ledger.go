@@ -84,6 +84,7 @@ EXAMPLE:
 					return render(c, map[string]any{"file": path}, func(w io.Writer) { fmt.Fprintf(w, "wrote %s\n", path) })
 				}),
 			},
+			amendCommand(),
 			{
 				Name: "checkpoint", Usage: "print a signed checkpoint, to keep elsewhere",
 				Description: "EXAMPLE:\n   privsgld ledger checkpoint --to checkpoint.txt",

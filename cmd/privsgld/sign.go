@@ -27,17 +27,19 @@ EXAMPLE:
 			Action: keygen,
 		},
 		{
-			Name: "sign", Usage: "approve a policy or a request: add a signature", ArgsUsage: "FILE",
+			Name: "sign", Usage: "approve a policy, a request or an amendment: add a signature", ArgsUsage: "FILE",
 			Description: `For a policy the signature goes to FILE.sig. It is over the policy and the base files that it extends, as they are now:
 whoever changes one of them needs all signatures again. FILE.sig keeps the signatures of
 others; one over another version is never overwritten: move it away first. With --request it is over the one job that the
-request names, and is added to the request itself: read what is printed.
+request names, and is added to the request itself: read what is printed. So it is with
+--amendment, for the owner of a data set.
 
 EXAMPLE:
    privsgld policy sign policy.yaml --key ann.key
    privsgld policy sign --request job.request --key ann.key`,
 			Flags: append([]cli.Flag{
 				text("request", "", "request in `FILE`, from \"plan --request-to\", in place of a policy"),
+				text("amendment", "", "amendment in `FILE`, from \"ledger amend --to\", in place of a policy"),
 				text("key", "", "`FILE` of the private key, from \"policy keygen\""),
 			}, shared()...),
 			Action: signPolicy,
@@ -71,11 +73,14 @@ func privateKey(c *cli.Context) (signed.Private, error) {
 
 func signPolicy(c *cli.Context) error {
 	path := c.Args().First()
-	if request := c.String("request"); request != "" {
-		if path != "" {
-			return usagef("name a policy file or a request, not both")
-		}
+	request, amendment := c.String("request"), c.String("amendment")
+	switch {
+	case path != "" && request != "", path != "" && amendment != "", request != "" && amendment != "":
+		return usagef("name one of a policy file, a request and an amendment, not both")
+	case request != "":
 		return signRequest(c, request)
+	case amendment != "":
+		return signAmendment(c, amendment)
 	}
 	if path == "" {
 		return usagef("name a policy file")
@@ -109,11 +114,7 @@ func signedResult(c *cli.Context, file string, key signed.Key, already bool, bod
 	have := rule.Signers(body, data)
 	result := map[string]any{"file": file, "key": key.String(), "already": already, "at_least": rule.AtLeast, "signed": len(have), "approved": len(have) >= rule.AtLeast}
 	return render(c, result, func(w io.Writer) {
-		verb := "signed"
-		if already {
-			verb = "had signed before"
-		}
-		fmt.Fprintf(w, "%s %s: %s\n", key.Name(), verb, file)
+		signedLine(w, key, already, file)
 		switch {
 		case rule.AtLeast == 0:
 			fmt.Fprintln(w, "the policy asks for no such signature; see approvals in the policy file")
@@ -145,17 +146,28 @@ func signRequest(c *cli.Context, path string) error {
 		return err
 	}
 	return render(c, map[string]any{"file": path, "key": key.String(), "already": already, "request": r}, func(w io.Writer) {
-		verb := "signed"
-		if already {
-			verb = "had signed before"
-		}
-		fmt.Fprintf(w, "%s %s: %s\n", key.Name(), verb, path)
-		// In quotes and ASCII: a name may look like another one.
-		for _, f := range []struct{ name, value string }{
+		signedLine(w, key.Key, already, path)
+		showFields(w, []shownField{
 			{"data set", r.Dataset}, {"policy", r.PolicyName}, {"sha256", r.PolicySHA256}, {"analyst", r.Analyst}, {"purpose", r.Purpose},
 			{"ε", r.Epsilon}, {"δ", r.Delta}, {"kind", r.Kind}, {"settings", string(r.Settings)}, {"from", r.NotBefore}, {"to", r.NotAfter}, {"ledger", r.Ledger},
-		} {
-			fmt.Fprintf(w, "%-10s %+q\n", f.name, f.value)
-		}
+		})
 	})
+}
+
+func signedLine(w io.Writer, key signed.Key, already bool, path string) {
+	verb := "signed"
+	if already {
+		verb = "had signed before"
+	}
+	fmt.Fprintf(w, "%s %s: %s\n", key.Name(), verb, path)
+}
+
+// A shownField is a part of what is signed.
+type shownField struct{ name, value string }
+
+// showFields prints values in quotes and ASCII: a name may look like another one.
+func showFields(w io.Writer, fields []shownField) {
+	for _, f := range fields {
+		fmt.Fprintf(w, "%-10s %+q\n", f.name, f.value)
+	}
 }

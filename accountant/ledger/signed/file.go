@@ -15,7 +15,7 @@ import (
 )
 
 // maxFile bounds a signature file and a key's, in bytes.
-const maxFile = 256 << 10
+const maxFile = 4 << 20
 
 // A FileError says in one line what is wrong with a file of keys or signatures.
 type FileError struct{ Message string }
