@@ -17,7 +17,9 @@
 //     transaction: processes that share a ledger cannot overspend together.
 //   - A refused request writes nothing.
 //   - Decisions take the same time however long the history is: running totals
-//     are kept, exactly. A settlement takes the reserved cost out of the exact
+//     are kept, exactly. (The ε that has been spent, which a report states, is
+//     computed from the distinct mechanisms of the period: many jobs at the same
+//     settings cost nothing, many different ones do.) A settlement takes the reserved cost out of the exact
 //     sum and puts the actual one in; filters see the sum rounded up.
 //   - A request is charged to the policy's filter and to all of its caps (of the
 //     analyst, of the purpose, of a month, quarter or year) in that one transaction:

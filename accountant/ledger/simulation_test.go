@@ -329,11 +329,10 @@ func (j *judge) disagreements(requests []simRequest) (n int, first *simRequest) 
 
 // simSet is a data set of the simulation and its policy.
 type simSet struct {
-	reg      Registration
-	perKind  map[string]string // ε of the caps: analyst, purpose, monthly, quarterly
-	from     map[string]int    // step from which on a cap is in the policy
-	smaller  map[string]string // ε of the cap of ann after the middle
-	decimals []string          // pure ε that fit a share exactly
+	reg     Registration
+	perKind map[string]string // ε of the caps: analyst, purpose, monthly, quarterly
+	from    map[string]int    // step from which on a cap is in the policy
+	smaller map[string]string // ε of the cap of ann after the middle
 }
 
 func simSets() []simSet {
