@@ -134,6 +134,9 @@ func (p *Policy) approveKind(j Job) error {
 	if p.Dataset.Unit.Kind == UnitEntity && p.Dataset.Unit.Entity == j.Target {
 		return violation("choose another column", "the entity key %s cannot be a target", quote(j.Target))
 	}
+	if list := p.Allow.Targets; list != nil && !slices.Contains(list, j.Target) {
+		return violation("allowed: "+listed(list), "the policy does not allow %s as a target", quote(j.Target))
+	}
 	return nil
 }
 

@@ -98,6 +98,25 @@ func TestApproveWithoutRules(t *testing.T) {
 	}
 }
 
+func TestApproveTargets(t *testing.T) {
+	job := Job{Kind: Run, Model: "logistic", Analyst: "ann", Epsilon: accountant.MustAmount("1"), Delta: accountant.MustAmount("1e-6")}
+	for targets, want := range map[string]map[string]bool{
+		"[hit]":      {"hit": true, "age": false, "kids": false, "weight": false},
+		"[age, old]": {"hit": false, "age": true, "old": true},
+		"[]":         {"hit": false},
+	} {
+		p := mustParse(t, edit(t, "models: [logistic]", "targets: "+targets))
+		for target, may := range want {
+			job.Target = target
+			err := p.Approve(job, time.Now())
+			var r *Refusal
+			if (err == nil) != may || err != nil && (!errors.As(err, &r) || r.Code != PolicyViolation || r.Hint == "") {
+				t.Errorf("targets %s, asked for %s: %v", targets, target, err)
+			}
+		}
+	}
+}
+
 func TestApproveEmptyLists(t *testing.T) {
 	job := Job{Kind: Run, Model: "logistic", Analyst: "ann", Purpose: "x", Epsilon: accountant.MustAmount("1"), Delta: accountant.MustAmount("1e-6")}
 	for _, list := range []string{"models", "analysts", "purposes"} {

@@ -83,6 +83,7 @@ func Diff(old, next *Policy) Difference {
 	d.list("allow.queries", words(old.Allow.Queries), words(next.Allow.Queries))
 	d.list("allow.analysts", everyone(old.Allow.Analysts), everyone(next.Allow.Analysts))
 	d.list("allow.purposes", words(old.Allow.Purposes), words(next.Allow.Purposes))
+	d.list("allow.targets", words(old.Allow.Targets), words(next.Allow.Targets))
 	d.approvals(old.Approvals, next.Approvals)
 	d.expiry(old.Expires, next.Expires)
 	d.pin(old.LedgerID, next.LedgerID)

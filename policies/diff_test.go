@@ -44,6 +44,7 @@ var clauseValues = map[string][]string{
 	"models":      {"", "models: []", "models: [logistic]", "models: [logistic, linear]", "models: [linear, logistic]", "models: [logistic, linear, poisson, softmax, mlp]"},
 	"queries":     {"", "queries: [count]", "queries: [count, sum]"},
 	"analysts":    {"", `analysts: ["*"]`, `analysts: [ann, "*"]`, "analysts: [ann]", "analysts: [ann, bob]", "analysts: []"},
+	"targets":     {"", "targets: []", "targets: [a]", "targets: [a, b]", "targets: [c]"},
 	"purposes":    {"", "purposes: [x]", "purposes: [x, z]", `purposes: ["*"]`},
 	"expires":     {"", "expires: 2027-01-01", "expires: 2028-01-01"},
 	"ledger":      {"", "ledger: {id: one}", "ledger: {id: two}"},
@@ -71,9 +72,9 @@ func randomFamilies(t *testing.T, r *rand.Rand, families, members int) [][]*Poli
 				m[name] = pick(name)
 			}
 			p, err := Parse("p.yaml", policyText(m))
-			// Only an order for gdp, and a cap for a period that is not shorter, are
-			// out of the language.
-			if err != nil && !strings.Contains(err.Error(), "order is for accountant: rdp") && !strings.Contains(err.Error(), "no shorter than the period") {
+			// Only an order for gdp, a cap for a period that is not shorter, and a
+			// target that is no column are out of the language.
+			if err != nil && !strings.Contains(err.Error(), "order is for accountant: rdp") && !strings.Contains(err.Error(), "no shorter than the period") && !strings.Contains(err.Error(), "allow.targets: ") {
 				t.Fatal(err)
 			}
 			if err == nil {
@@ -98,7 +99,7 @@ func policyText(m map[string]string) []byte {
 		"apiVersion: privsgld/v1", "kind: Policy", "metadata: {name: m}",
 		"dataset: " + braces(key("name", "name"), key("privacyUnit", "unit"), key("adjacency", "relation"), m["rows"], m["growth"], key("columns", "columns"), m["csv"]),
 		"budget: " + braces(key("epsilon", "epsilon"), key("delta", "delta"), m["accountant"], m["order"], m["approx"], m["pure"], m["perJob"], m["caps"], m["purposeCaps"], m["periodCaps"], m["renews"]),
-		"allow: " + braces(m["models"], m["queries"], m["analysts"], m["purposes"]),
+		"allow: " + braces(m["models"], m["queries"], m["analysts"], m["purposes"], m["targets"]),
 	}
 	return []byte(braces(append(top, m["approvals"], m["expires"], m["ledger"])...))
 }
@@ -258,6 +259,16 @@ func questions() []question {
 			return approves(p, func(q *Policy) { q.Allow.Purposes = p.Allow.Purposes }, j, day)
 		})
 	}
+	for _, s := range []string{"a", "b", "c", "d"} {
+		j := job()
+		j.Target = s
+		add("target "+s, func(p *Policy) bool {
+			return approves(p, func(q *Policy) {
+				q.Allow.Targets = p.Allow.Targets
+				q.Dataset.Columns = []Column{{Name: "a"}, {Name: "b"}, {Name: "c"}, {Name: "d"}}
+			}, j, day)
+		})
+	}
 	for _, now := range []time.Time{day, day.AddDate(1, 0, 0), day.AddDate(1, 0, 1), day.AddDate(2, 0, 0), day.AddDate(2, 0, 1)} {
 		add("on "+now.String(), func(p *Policy) bool { return approves(p, func(q *Policy) { q.Expires = p.Expires }, job(), now) })
 	}
@@ -386,6 +397,7 @@ func TestDiffClauses(t *testing.T) {
 		{"allow.models", []string{"[logistic]", "[logistic, mlp]"}, Looser},
 		{"allow.models", []string{"[logistic]", "[mlp]"}, Incomparable},
 		{"allow.queries", []string{"allow:", "allow:\n  queries: [count]"}, Tighter},
+		{"allow.targets", []string{"allow:", "allow:\n  targets: [hit]"}, Tighter},
 		{"expires", []string{"allow:", "expires: 2030-01-01\nallow:"}, Tighter},
 		{"approvals.owner", []string{"allow:", "approvals: {owner: \"" + testKeys[0] + "\"}\nallow:"}, Looser},
 		{"approvals.policy", []string{"allow:", "approvals: {policy: {atLeast: 1, keys: [\"" + testKeys[0] + "\"]}}\nallow:"}, Tighter},

@@ -242,4 +242,5 @@ var allowShape = &shape{kind: objectShape, fields: []field{
 	{key: "queries", value: listOf(oneOf(queries...))},
 	{key: "analysts", value: listOf(nameShape), doc: "\"*\": every analyst"},
 	{key: "purposes", value: listOf(wordShape), doc: "a job must name one of them"},
+	{key: "targets", value: listOf(columnShape), doc: "columns that a model may predict; left out: any of the policy's"},
 }}

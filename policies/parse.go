@@ -386,6 +386,7 @@ func fill(root *node) *Policy {
 			Queries:  textsOf(root.get("allow", "queries")),
 			Analysts: textsOf(root.get("allow", "analysts")),
 			Purposes: textsOf(root.get("allow", "purposes")),
+			Targets:  textsOf(root.get("allow", "targets")),
 		},
 		Approvals: fillApprovals(root.get("approvals")),
 		LedgerID:  textOf(root.get("ledger", "id")),

@@ -163,6 +163,7 @@ type Allow struct {
 	Queries  []string
 	Analysts []string
 	Purposes []string
+	Targets  []string // columns that a model may predict
 }
 
 // AnalystCap returns the cap of one analyst: their own entry, else that of "*",

@@ -72,7 +72,7 @@ func TestEveryKey(t *testing.T) {
 		"  columns:", "  csv: {header: false, separator: \"\\t\", null: [NA, \"\"], trim: false}\n  columns:",
 		"  perJob: {epsilon: 1}", "  accountant: rdp\n  order: 12.5\n  approximateDelta: 1e-7\n  pureEpsilon: 0.25\n"+
 			"  analysts: {\"*\": {epsilon: 2}, ann: {epsilon: 1, delta: 1e-8}}\n  purposes: {a: {epsilon: 1.5}}\n  periods: {monthly: {epsilon: 0.5, delta: 1e-8}}\n  renews: yearly\n  perJob: {epsilon: 1, delta: 5e-7}",
-		"  models: [logistic]", "  models: [mlp]\n  queries: [sum, count]\n  analysts: [ann, bob]\n  purposes: [a, b c]",
+		"  models: [logistic]", "  models: [mlp]\n  queries: [sum, count]\n  analysts: [ann, bob]\n  purposes: [a, b c]\n  targets: [old]",
 		"allow:", "expires: 2027-12-31\nledger: {id: \"privsgld-ledger+x\"}\nallow:"))
 	text := func(s string) *string { return &s }
 	rows, tiny, half := int64(100), accountant.MustAmount("1e-8"), accountant.MustAmount("5e-7")
@@ -104,7 +104,7 @@ func TestEveryKey(t *testing.T) {
 			Periods:  map[string]Cap{"monthly": {Epsilon: half1, Delta: &tiny}},
 			Renews:   "yearly",
 		},
-		Allow:   Allow{Models: []string{"mlp"}, Queries: []string{"sum", "count"}, Analysts: []string{"ann", "bob"}, Purposes: []string{"a", "b c"}},
+		Allow:   Allow{Models: []string{"mlp"}, Queries: []string{"sum", "count"}, Analysts: []string{"ann", "bob"}, Purposes: []string{"a", "b c"}, Targets: []string{"old"}},
 		Expires: &Date{2027, time.December, 31}, LedgerID: "privsgld-ledger+x", SHA256: p.SHA256, origins: p.origins,
 	}
 	if !reflect.DeepEqual(p, want) {
@@ -202,7 +202,7 @@ func TestTemplate(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if p.Dataset.Rows == nil || p.Expires == nil || p.LedgerID == "" || p.Allow.Purposes == nil || p.Budget.Analysts == nil || p.Budget.Purposes == nil || p.Budget.Periods == nil {
+	if p.Dataset.Rows == nil || p.Expires == nil || p.LedgerID == "" || p.Allow.Purposes == nil || p.Allow.Targets == nil || p.Budget.Analysts == nil || p.Budget.Purposes == nil || p.Budget.Periods == nil {
 		t.Errorf("a commented line has no effect: %+v", p)
 	}
 }

@@ -224,7 +224,7 @@ func (c Cap) entry() string {
 }
 
 func (a Allow) show(line lineWriter) {
-	if a.Models == nil && a.Queries == nil && a.Analysts == nil && a.Purposes == nil {
+	if a.Models == nil && a.Queries == nil && a.Analysts == nil && a.Purposes == nil && a.Targets == nil {
 		return
 	}
 	line("", "allow:")
@@ -237,6 +237,7 @@ func (a Allow) show(line lineWriter) {
 	list("queries", a.Queries)
 	list("analysts", a.Analysts)
 	list("purposes", a.Purposes)
+	list("targets", a.Targets)
 }
 
 // yamlText returns text in double quotes; what JSON writes is YAML as well.

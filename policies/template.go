@@ -51,6 +51,7 @@ allow:                                 # a list that is left out allows anything
   queries: [count, mean, quantiles]    # count, sum, mean, variance, quantiles, histogram
   analysts: ["*"]
   # purposes: ["labour research"]      # then every job must name one of them
+  # targets: [insured]                 # columns that a model may predict
 
 # expires: 2027-12-31                  # the last day, UTC
 # ledger: {id: "privsgld-ledger+…"}    # charge this ledger only

@@ -22,6 +22,11 @@ func validate(p *Policy, root *node) *fault {
 	if bad := validateTarget(p.Dataset, root.get("dataset", "target")); bad != nil {
 		return bad
 	}
+	for i, target := range p.Allow.Targets {
+		if _, ok := p.Dataset.column(target); !ok {
+			return faultAt(root.get("allow", "targets").values[i], "allow.targets: %s is not declared among the columns; declare it there", quote(target))
+		}
+	}
 	if bad := validateBudget(p.Budget, root.get("budget")); bad != nil {
 		return bad
 	}
