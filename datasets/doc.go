@@ -58,13 +58,16 @@
 // The exact fingerprint is the number of rows and ∏ (s + h) in 𝔽ₚ over all rows, with
 // h = Σ a·w₀ + b·w₁ over a row's cells; s is secret, and so are a and b, which come
 // of the column's name. So the order of rows and columns makes no difference, and how
-// often a row stands there does. Two given tables of n rows and another content agree
-// with probability below (3n + t)/p under a random key, t being the most words of a text:
-// two cells or rows become one with probability (t+1)/p or 1/p (Wegman and Carter 1981),
-// and two polynomials of degree n agree at no more than n points (Schwartz 1980): less
-// than 2⁻⁹³ for what a table can hold. Nobody who lacks the key can do better, since
-// fingerprints are not shown; Clarke et al. 2003 (multiset hash functions) treat
-// adversaries who see them.
+// often a row stands there does. Two given tables of other rows, n each at most, agree
+// with probability below n(4t + 10)/p, t being the most words of a text. For take a row
+// that one of them has more often: that another of their 2n rows has its hash has
+// probability 2(t+2)/p at most (two texts become one with probability (t+1)/p, other
+// cells never, and two rows then by 1/p: Wegman and Carter 1981; the factor 2 is for
+// secrets drawn among 2¹²⁷ numbers), and otherwise two polynomials of degree n agree, at
+// no more than n points (Schwartz 1980). That is less than 2⁻⁸⁸ for 2³¹ rows with texts
+// of 128 bytes. All secrets are HMAC-SHA256 of the key, which is taken to be as good as
+// random; nobody who lacks it can do better, since fingerprints are not shown. (Clarke
+// et al. 2003, multiset hash functions, treat adversaries who see them.)
 //
 // The loose fingerprint leaves out the columns' names, small and capital letters and
 // what float32 does not hold: a row is ∏ (σ + v) in the field of 2⁶¹ − 1 over its

@@ -214,6 +214,17 @@ func printOf(t testing.TB, d policies.Dataset, prefix int64, files ...[]byte) *F
 	return &Fingerprint{p}
 }
 
+func testKey(t testing.TB, n byte) *FingerprintKey {
+	t.Helper()
+	secret := make([]byte, 32)
+	secret[0] = n
+	k, err := NewFingerprintKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // What a fingerprint must not depend on: format, compression, dictionaries, row
 // groups, pages, part files, order of rows and of columns, columns that the policy
 // does not name, and how a whole number or truth value is stored.

@@ -387,17 +387,19 @@ func (r *rowHasher) array(c *columnHasher, at int, values arrow.Array) error {
 
 func putEach[V any](r *rowHasher, c *columnHasher, at int, a arrow.Array, value func(int) V, hash func(V) cell) {
 	missing := c.missingCell()
-	for i := range a.Len() {
-		if a.IsNull(i) {
-			r.put(at+i, missing)
-		} else {
-			r.put(at+i, hash(value(i)))
+	exact, loose := r.exact[at:at+a.Len()], r.loose[at:at+a.Len()]
+	for i := range exact {
+		x := missing
+		if !a.IsNull(i) {
+			x = hash(value(i))
 		}
+		exact[i] = exact[i].plus(x.exact)
+		loose[i] = times61(loose[i], x.loose)
 	}
 }
 
 func putIntegers[V int8 | int16 | int32 | int64 | uint8 | uint16 | uint32](r *rowHasher, c *columnHasher, at int, a arrow.Array, value func(int) V) {
-	putEach(r, c, at, a, func(i int) int64 { return int64(value(i)) }, c.integerCell)
+	putEach(r, c, at, a, value, func(v V) cell { return c.integerCell(int64(v)) })
 }
 
 // dictionary hashes each distinct value once, and again only when another dictionary

@@ -73,13 +73,19 @@ func applyFingerprint(s rows, e entry) error {
 // ledger holds; the context's.
 func (l *Ledger) Contents(ctx context.Context) (map[string]Content, error) {
 	var all map[string]Content
-	err := l.store.View(ctx, func(t tx) (err error) {
-		if _, err := l.readHead(t); err != nil {
+	read := func() error {
+		return l.store.View(ctx, func(t tx) (err error) {
+			if _, err := l.readHead(t); err != nil {
+				return err
+			}
+			all, err = l.contents(t)
 			return err
-		}
-		all, err = l.contents(t)
-		return err
-	})
+		})
+	}
+	err := read()
+	if errors.Is(err, ErrUnavailable) {
+		err = read() // a newer version may have taken a fingerprint's place meanwhile
+	}
 	return all, err
 }
 
