@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -92,5 +94,73 @@ func TestDamageIsNoticedByTheFingerprint(t *testing.T) {
 	}
 	if _, entries, pending := b.budget(); entries != 3 || pending != 1 {
 		t.Errorf("%d reservations, %d pending", entries, pending)
+	}
+}
+
+// Of processes that register one table under different names at once, exactly one
+// succeeds, and the others are refused.
+func TestOneNameForOneTable(t *testing.T) {
+	b := newBench(t, crashPolicy, "x,buys\n1,no\n2,yes\n3,no\n4.5,yes\n")
+	b.run("ledger", "init")
+	const processes = 6
+	for round := range 2 {
+		// The second round's table is another one.
+		table := fmt.Sprintf("x,buys\n%d,no\n9,yes\n3,no\n4.5,yes\n", round+5)
+		if err := os.WriteFile(filepath.Join(b.dir, "data.csv"), []byte(table), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var all []*exec.Cmd
+		for i := range processes {
+			name := fmt.Sprintf("p-%d-%d.yaml", round, i)
+			policy := bytes.Replace([]byte(crashPolicy), []byte("name: crash\n"), fmt.Appendf(nil, "name: crash-%d-%d\n", round, i), 1)
+			if err := os.WriteFile(filepath.Join(b.dir, name), policy, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := b.command("data", "register", "--policy", name, "--data", "data.csv")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, cmd)
+		}
+		codes := map[int]int{}
+		for _, cmd := range all {
+			cmd.Wait()
+			codes[cmd.ProcessState.ExitCode()]++
+		}
+		if codes[0] != 1 || codes[4] != processes-1 {
+			t.Errorf("round %d: exit codes and how often: %v", round, codes)
+		}
+	}
+	b.run("ledger", "verify")
+}
+
+// A registration that is killed leaves the version before or the one after, whole,
+// and the next one goes on from there.
+func TestKilledRegistration(t *testing.T) {
+	b := newBench(t, string(bytes.Replace([]byte(crashPolicy), []byte("  rows: 4\n"), []byte("  rows: 4\n  growth: replaced\n"), 1)), "")
+	write := func(version int) {
+		if err := os.WriteFile(filepath.Join(b.dir, "data.csv"), fmt.Appendf(nil, "x,buys\n%d,no\n2,yes\n", version), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(0)
+	register := []string{"data", "register", "--policy", "p.yaml", "--data", "data.csv"}
+	b.run(register...)
+	r := rand.New(rand.NewPCG(1, 1))
+	for version := range 8 {
+		write(version + 1)
+		cmd := b.command(register...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(r.IntN(120)) * time.Millisecond)
+		cmd.Process.Kill()
+		cmd.Wait()
+		b.run("ledger", "verify")
+		b.run(register...)
+		b.run("run", "--quiet", "--policy", "p.yaml", "--data", "data.csv", "--epsilon", "0.1", "--steps", "20", "--draws", "10", "--out", fmt.Sprint("out", version))
+	}
+	if log := b.run("ledger", "log"); !bytes.Contains([]byte(log), []byte("replaced version 9")) || bytes.Contains([]byte(log), []byte("version 10")) {
+		t.Errorf("not one version for each table:\n%s", log)
 	}
 }
