@@ -53,10 +53,9 @@ allow:                                 # a list that is left out allows anything
   # purposes: ["labour research"]      # then every job must name one of them
   # targets: [insured]                 # columns that a model may predict
 
-# approvals:                           # keys of "privsgld policy keygen"
-#   owner: "office+…"                  # may sign amendments; left out: there can be none
-#   policy: {atLeast: 2, keys: ["ann+…", "bob+…", "eve+…"]}    # sign this file before it is used
-#   requests: {atLeast: 1, keys: ["ann+…"]}                    # sign each job
+# Under approvals (owner, policy, requests) stand the public keys of those who may
+# amend what is registered, and who must sign this file or each job; make them with
+# "privsgld policy keygen".
 # expires: 2027-12-31                  # the last day, UTC
 # ledger: {id: "privsgld-ledger+…"}    # charge this ledger only
 `
