@@ -76,7 +76,8 @@
 //     report confirms no guess of them, and files bear the reservation's time.
 //     Exit code 5 after the reservation (a damaged page), an end for want of
 //     memory, and running time are functions of the data: the holder sees them,
-//     and must not pass them on.
+//     and must not pass them on. Guarded by TestRehearsalOfNeighbours, with one
+//     seed on neighbouring tables, TestOneRowSteersNothing and TestNoCellIsSeen.
 //
 // The name of a data set stands for the rows that its holder registered
 // (Register.Do, or a first run on the holder's terminal): after the reservation a run
@@ -97,8 +98,24 @@
 // TestContinues in datasets); when that is, and how often, is the holder's choice
 // and taken as public.
 //
-// With renewal, k periods satisfy the k-fold composition of the above: a period
-// opens only after all reservations of the last are settled or closed as spent.
+// # Renewal
+//
+// A policy that renews starts a filter anew with each calendar period. A period opens
+// with the first reservation in it, after an entry that closes the last one: what is
+// then reserved and not settled counts as spent there, and can release nothing any
+// more (applyClose, applyEnd; TestTimeAndPeriods). So each release belongs to one
+// period, the filter of a period covers all of its releases, whatever earlier ones
+// made the analyst ask, and k periods are a sequence of k adaptively chosen
+// (ε, δ)-differentially private mechanisms: together they satisfy the k-fold
+// composition of (ε, δ), which every report of such a policy states with k. The
+// ledger's time never runs backwards, and a clock set forward opens one period, not
+// those that it skips.
+//
+// # What is not resumed, and which units there are
+//
+// A run that was killed is not resumed: it released nothing (step 8), its charge
+// stands, and a new run is a new reservation. The privacy unit is the row; policies
+// with entities as units are refused before any reservation.
 //
 // # Amendments
 //
