@@ -3,6 +3,7 @@ module github.com/privsgld/privsgld
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/apache/arrow/go/v15 v15.0.2
 	github.com/goccy/go-yaml v1.19.2
 	github.com/google/differential-privacy/go/v2 v2.1.0

@@ -89,11 +89,15 @@ func schemaOf(dir string) string {
 	if err != nil {
 		panic(err)
 	}
+	schemas[dir] = schemaOn(s, dir)
+	return schemas[dir]
+}
+
+func schemaOn(s *pgtest.Server, dir string) string {
 	sum := sha256.Sum256([]byte(dir))
 	name := "s" + hex.EncodeToString(sum[:8])
 	onServer(s.URL("postgres"), "CREATE SCHEMA "+name)
-	schemas[dir] = s.URL("postgres", "search_path", name)
-	return schemas[dir]
+	return s.URL("postgres", "search_path", name)
 }
 
 // onServer runs statements beside the ledger.

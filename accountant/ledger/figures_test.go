@@ -17,3 +17,20 @@ const conformanceBytes = 16
 // restartPoints are the points of a transaction at which TestServerRestarts stops
 // and kills the server; "" is between two.
 var restartPoints = []string{"", "written"}
+
+// Processes are killed at 36 points and moments a batch on SQLite; on PostgreSQL at
+// four times the points and at the moments below.
+const (
+	killBatches         = 1
+	killBatchesPostgres = 1
+	killMomentsPostgres = 4
+)
+
+var killPointsPostgres = []int{1, 4}
+
+// raceRounds is the number of rounds for the last units of a budget; histories that of
+// the histories that are recorded, each on every kind of store.
+const (
+	raceRounds = 2
+	histories  = 1
+)

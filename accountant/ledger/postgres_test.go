@@ -377,6 +377,9 @@ func TestLostCommit(t *testing.T) {
 // A server that is stopped, or killed, and started again: between two transactions
 // nobody notices; in the middle of one the request fails and nothing of it is there.
 func TestServerRestarts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many processes, or a server that restarts: left out in short mode")
+	}
 	s := onOwnServer(t)
 	dir := t.TempDir()
 	at, how := "", 0

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/privsgld/privsgld/accountant"
+	"github.com/privsgld/privsgld/accountant/ledger/pgtest"
 )
 
 // A test process that finds LEDGER_TEST_CHILD in its environment is a child:
@@ -23,7 +24,14 @@ import (
 // granted or settled, and may kill itself at a named point.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("LEDGER_TEST_CHILD"); dir != "" {
-		if err := child(dir, os.Getenv("LEDGER_TEST_NAME"), os.Getenv("LEDGER_TEST_POINT")); err != nil {
+		part := child
+		switch os.Getenv("LEDGER_TEST_POINT") {
+		case asRacer:
+			part = racer
+		case asHistorian:
+			part = historian
+		}
+		if err := part(dir, os.Getenv("LEDGER_TEST_NAME"), os.Getenv("LEDGER_TEST_POINT")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -55,7 +63,7 @@ func child(dir, name, point string) error {
 			}
 		}
 	}
-	l, err := Open(ctx, Options{StateDir: dir, Timeout: 30 * time.Second, hook: hook})
+	l, err := Open(ctx, Options{DSN: os.Getenv("LEDGER_TEST_DSN"), StateDir: dir, Timeout: 30 * time.Second, hook: hook})
 	if err != nil {
 		return err
 	}
@@ -90,8 +98,10 @@ func child(dir, name, point string) error {
 func startChild(t *testing.T, dir, name, point string) (*exec.Cmd, io.Reader) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "LEDGER_TEST_CHILD="+dir, "LEDGER_TEST_NAME="+name, "LEDGER_TEST_POINT="+point)
-	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), "LEDGER_TEST_CHILD="+dir, "LEDGER_TEST_NAME="+name, "LEDGER_TEST_POINT="+point, "LEDGER_TEST_DSN="+placed(dir, Options{}).DSN)
+	if backend == onSQLite { // elsewhere a server may be killed under it
+		cmd.Stderr = os.Stderr
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -150,15 +160,38 @@ func TestProcessesShareABudget(t *testing.T) {
 // moments. After each, the ledger opens without repair and verifies, no
 // granted reservation is missing, and what was spent has not dropped.
 func TestKilledProcesses(t *testing.T) {
+	for range killBatches {
+		killProcesses(t, []int{1, 2, 4, 5}, 20, nil)
+	}
+}
+
+// The same on PostgreSQL, where at half of the random moments it is the server that
+// is killed, and started again.
+func TestKilledOnPostgres(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many processes, or a server that restarts: left out in short mode")
+	}
+	s := onOwnServer(t)
+	backend = onPostgres
+	defer func() { backend = onSQLite }()
+	for range killBatchesPostgres {
+		killProcesses(t, killPointsPostgres, killMomentsPostgres, s)
+	}
+}
+
+func killProcesses(t *testing.T, times []int, moments int, server *pgtest.Server) {
 	dir := t.TempDir()
+	if server != nil {
+		schemas[dir] = schemaOn(server, dir)
+	}
 	c := &clock{time.Now()}
 	var points []string
 	for _, at := range []string{"begun", "appended", "written", "committed"} {
-		for _, n := range []int{1, 2, 4, 5} {
+		for _, n := range times {
 			points = append(points, fmt.Sprint(at, " ", n))
 		}
 	}
-	for range 20 {
+	for range moments {
 		points = append(points, "")
 	}
 	recorded := int64(0)
@@ -169,20 +202,41 @@ func TestKilledProcesses(t *testing.T) {
 			told = "never 1"
 		}
 		cmd, out := startChild(t, dir, name, told)
-		if point == "" {
-			time.AfterFunc(time.Duration(rand.IntN(120))*time.Millisecond, func() { cmd.Process.Kill() })
+		served := make(chan bool)
+		moment := time.Duration(rand.IntN(120)) * time.Millisecond
+		switch {
+		case point == "" && server != nil && i%2 == 0:
+			time.AfterFunc(moment, func() { server.Kill(); close(served) })
+		case point == "":
+			time.AfterFunc(moment, func() { cmd.Process.Kill() })
+			close(served)
+		default:
+			close(served)
+		}
+		if server != nil && point == "" && i%2 == 0 {
+			go func() {
+				<-served
+				time.Sleep(50 * time.Millisecond)
+				cmd.Process.Kill() // it may wait for the server
+			}()
 		}
 		granted := map[string]bool{}
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			granted[strings.TrimPrefix(lines.Text(), "granted ")] = true
 		}
+		<-served
 		err := cmd.Wait()
 		if point != "" && err == nil {
 			t.Errorf("%s: the process was not killed", point)
 		}
+		if server != nil && point == "" && i%2 == 0 {
+			if err := server.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
 
-		l, err := Open(ctx, Options{StateDir: dir, Clock: c.now, Timeout: 10 * time.Second})
+		l, err := Open(ctx, placed(dir, Options{Clock: c.now, Timeout: time.Minute}))
 		if err != nil {
 			t.Fatalf("%s: %v", point, err)
 		}

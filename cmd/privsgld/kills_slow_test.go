@@ -22,3 +22,6 @@ const markedFaults = 108
 
 // powerCuts is half the number of power cuts of TestPowerCut.
 const powerCuts = 40
+
+// killsPostgres is the number of runs that TestKillOnPostgres kills, or their server.
+const killsPostgres = 20

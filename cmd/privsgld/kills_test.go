@@ -19,3 +19,6 @@ const markedFaults = 27
 
 // powerCuts is half the number of power cuts of TestPowerCut.
 const powerCuts = 6
+
+// killsPostgres is the number of runs that TestKillOnPostgres kills, or their server.
+const killsPostgres = 4
