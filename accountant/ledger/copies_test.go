@@ -7,3 +7,6 @@ const earlierCopies = 6
 
 // flippedBits is the number of bits that TestFlippedBits flips.
 const flippedBits = 300
+
+// burningRequests is how often the analyst of TestBudgetBurning asks.
+const burningRequests = 300
