@@ -83,19 +83,28 @@ func (o *outline) heavy(theta float64) bool {
 }
 
 // weights are how much a little variance at each loss would matter to the profile
-// around f: mass times e^(slope·loss), and less again past ε, where splitting a
-// cell leaves the profile as it is. They sum to 1.
-func (o *outline) weights(f focus) []float64 {
+// around f: mass times e^(slope·loss), which sums to 1, and less again past ε, where
+// splitting a cell leaves the profile as it is. Where single steps lose nearly all of
+// ε a tilted distribution may show next to nothing of them; what a loss does to δ
+// beyond a loss of 0, by leap, is then what matters, but no more than all.
+func (o *outline) weights(f focus, leap func(loss float64) float64) []float64 {
 	w := make([]float64, len(o.loss))
 	edge := f.eps + 2/f.slope
+	reach := func(l float64) float64 { return min(l, 2*edge-l) }
 	shift := f.slope * min(edge, o.loss[len(o.loss)-1])
 	sum := 0.0
 	for i, l := range o.loss {
-		w[i] = o.mass[i] * math.Exp(f.slope*min(l, 2*edge-l)-shift)
+		w[i] = o.mass[i] * math.Exp(f.slope*reach(l)-shift)
 		sum += w[i]
 	}
 	for i := range w {
 		w[i] /= sum
+	}
+	if leap != nil {
+		none := math.Exp(leap(0))
+		for i, l := range o.loss {
+			w[i] = max(w[i], min(1, o.mass[i]*(math.Exp(leap(reach(l)))-none)))
+		}
 	}
 	return w
 }

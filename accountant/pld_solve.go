@@ -94,9 +94,10 @@ func (p *lossProblem) epsilon(delta float64, foci []focus) (float64, bool) {
 			return 0, false, false
 		}
 		settled = found.value >= 0.7*f.eps && found.quiet(*f, delta)
+		leaps := p.leaps(d, *f)
 		f.eps = found.value
 		p.incline(d, found.slope)
-		return found.value, settled, true
+		return found.value, settled && (leaps || !p.leaps(d, *f)), true
 	})
 }
 
@@ -144,9 +145,11 @@ func (p *lossProblem) delta(eps float64, foci []focus) (float64, bool) {
 		if found.value > 0 {
 			log := min(0, math.Log(found.value))
 			settled = log > f.logDelta-1 && found.quiet(*f, found.value)
+			leaps := p.leaps(d, *f)
 			f.logDelta = log
+			p.incline(d, found.slope)
+			settled = settled && (leaps || !p.leaps(d, *f))
 		}
-		p.incline(d, found.slope)
 		return found.value, settled, true
 	})
 }
@@ -302,6 +305,15 @@ func (p *lossProblem) incline(d int, slope float64) {
 
 // slope keeps a slope within reason: at the greatest possible loss it has no bound.
 func (p *lossProblem) slope(d int, f focus, slope float64) float64 {
+	scale := p.usual(d)
+	if f.eps > 0 {
+		scale = min(scale, f.eps)
+	}
+	return min(slope, 16*(1-f.logDelta)/scale)
+}
+
+// usual is the standard deviation of the composed loss.
+func (p *lossProblem) usual(d int) float64 {
 	variance := 0.0
 	for i, m := range p.mechanisms {
 		if m.n > 0 {
@@ -309,11 +321,7 @@ func (p *lossProblem) slope(d int, f focus, slope float64) float64 {
 			variance += m.n * s * s
 		}
 	}
-	scale := math.Sqrt(variance)
-	if f.eps > 0 {
-		scale = min(scale, f.eps)
-	}
-	return min(slope, 16*(1-f.logDelta)/scale)
+	return math.Sqrt(variance)
 }
 
 // sketch makes the outlines, cut off for a δ of that size.
@@ -380,6 +388,90 @@ func peak(theta float64) float64 {
 		return 0
 	}
 	return -theta*math.Log1p(1/theta) - math.Log1p(theta)
+}
+
+// leaps reports whether δ is owed to single steps that lose nearly all of ε: the other
+// steps need do nothing unlikely, and Chernoff's bound is far off. Below leastLeap the
+// finer grid would take too long.
+func (p *lossProblem) leaps(d int, f focus) bool {
+	return f.eps >= max(leastLeap, farLeap*p.usual(d)) && p.logMGF(d, f.slope)+peak(f.slope)-f.slope*f.eps > f.logDelta+chernoffGap
+}
+
+const (
+	chernoffGap = 5
+	leastLeap   = 0.25
+	farLeap     = 8 // standard deviations
+)
+
+// leap is about the log of the share of δ that is owed to a step that has lost l, for
+// one such loss. Where single steps lose nearly all of ε, no one tilt tells it. With
+// x = ε − l, what is left to the others,
+//
+//	log(Σ P[L > y] + min over θ of e^(K_y(θ) − θx)) − log δ,   K_y that of losses ≤ y,
+//
+// at the y that does best. nil where one tilt tells enough.
+func (p *lossProblem) leap(d int, f focus) func(l float64) float64 {
+	if !p.leaps(d, f) {
+		return nil
+	}
+	const levels, tilts = 20, 16
+	var beyond [levels]float64
+	var theta [tilts]float64
+	var k [levels][tilts]float64
+	for j := range theta {
+		theta[j] = math.Ldexp(f.slope, j-8)
+	}
+	scale := f.eps + 1/f.slope
+	for i, m := range p.mechanisms {
+		if m.n == 0 {
+			continue
+		}
+		o := &p.outlines[d][i]
+		level, total := 0, 0.0
+		var sums [tilts]float64
+		settle := func() {
+			beyond[level] -= m.n * total
+			for j, s := range sums {
+				k[level][j] += m.n * math.Log1p(s)
+			}
+			level++
+		}
+		for a, l := range o.loss {
+			for level < levels && l > math.Ldexp(scale, level/2-levels/2+1)*(1+0.5*float64(level%2)) {
+				settle()
+			}
+			if level == levels {
+				break
+			}
+			total += o.mass[a]
+			for j, t := range theta {
+				sums[j] += o.mass[a] * (math.Expm1(t*l) + t*math.Expm1(-l))
+			}
+		}
+		for level < levels {
+			settle()
+		}
+		for i := range beyond {
+			all := 0.0
+			for _, v := range o.mass {
+				all += v
+			}
+			beyond[i] += m.n * all
+		}
+	}
+	return func(l float64) float64 {
+		best := 1.0
+		for i, tail := range beyond {
+			log := 0.0
+			for j, t := range theta {
+				if v := k[i][j] - t*(f.eps-l); v < log {
+					log = v
+				}
+			}
+			best = min(best, max(0, tail)+math.Exp(log))
+		}
+		return math.Log(best) - f.logDelta
+	}
 }
 
 const leastTilt, mostTilt = 1.0 / 1024, 1 << 36
@@ -461,8 +553,9 @@ func (p *lossProblem) discretise(precision, coarser float64) bool {
 		}
 		steepest = max(steepest, f.slope)
 		weights[d] = make([][]float64, n)
+		leap := p.leap(d, f)
 		for i := range p.mechanisms {
-			weights[d][i] = p.outlines[d][i].weights(f)
+			weights[d][i] = p.outlines[d][i].weights(f, leap)
 		}
 	}
 	widths := make([]int64, n)
@@ -690,7 +783,11 @@ func (p *lossProblem) compose(d int, f focus, down float64) *lossSeries {
 			v.high += (above + farOff/2) / (c.over - c.theta)
 		}
 		if beneath > 0 {
-			v.low -= (beneath + farOff/2) / (c.theta - c.under)
+			more := (beneath + farOff/2) / (c.theta - c.under)
+			if more < p.h { // such an order only tells how wide the cells are
+				more, v.under = p.h, v.under/4
+			}
+			v.low -= more
 		}
 	}
 	return nil
