@@ -216,7 +216,7 @@ func chargedBefore(s rows, past earlierEntries, name string, d dataset, now time
 		case e.Kind == kindVoid:
 			delete(charged, e.Run)
 		case e.Kind == kindReserve, e.Kind == kindSettle && reserved:
-			if charged[e.Run], err = mechanismsOf(e); err != nil {
+			if charged[e.Run], err = mechanismsOf(nil, e); err != nil {
 				return nil, err
 			}
 		}

@@ -142,7 +142,7 @@ func applyReserve(s rows, admits admission, e entry) error {
 			return err
 		}
 	}
-	m, err := mechanismsOf(e)
+	m, err := mechanismsOf(s, e)
 	if err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func applyEnd(s rows, earlier entryReader, e entry) error {
 		}
 	}
 
-	m, err := mechanismsOf(reserved)
+	m, err := mechanismsOf(s, reserved)
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ func applyEnd(s rows, earlier entryReader, e entry) error {
 	r.State = stateVoid
 	if e.Kind == kindSettle {
 		r.State = stateSettled
-		if m, err = mechanismsOf(e); err != nil {
+		if m, err = mechanismsOf(s, e); err != nil {
 			return err
 		}
 		if err := addEvents(s, e.Dataset, e.Period, by, m, 1); err != nil {
@@ -258,12 +258,27 @@ func applyEnd(s rows, earlier entryReader, e entry) error {
 	return putRow(s, key("run", e.Run), r)
 }
 
-func mechanismsOf(e entry) (events, error) {
+// mechanismsOf returns the counts of an entry's event, not to be changed.
+func mechanismsOf(s rows, e entry) (events, error) {
+	m := memoOf(s)
+	var k string
+	if m != nil {
+		var ok bool
+		if k, ok = m.eventKey(e.Event); !ok {
+			m = nil
+		} else if out, ok := m.mechanisms[k]; ok {
+			return out, nil
+		}
+	}
 	event, err := e.Event.event()
 	if err != nil {
 		return nil, err
 	}
-	return mechanisms(event)
+	out, err := mechanisms(event)
+	if err == nil && m != nil {
+		m.mechanisms[k] = out
+	}
+	return out, err
 }
 
 // getAccount returns the policy's account or a cap's, in the data set's
@@ -279,7 +294,12 @@ func getAccount(s rows, name string, d dataset, accountName string, at time.Time
 		}
 	}
 	a.name = accountName
-	if a.filter, err = terms.filter(); err != nil {
+	if m := memoOf(s); m != nil {
+		a.filter, err = m.filter(terms)
+	} else {
+		a.filter, err = terms.filter()
+	}
+	if err != nil {
 		return a, err
 	}
 	if a.period, err = accountPeriod(d, accountName, at); err != nil {

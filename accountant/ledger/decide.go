@@ -324,7 +324,7 @@ func snapshotAfter(s rows, reserved, end entry) (snapshot, error) {
 	}
 	out.before = out.after
 	if end.Event != nil {
-		m, err := mechanismsOf(end)
+		m, err := mechanismsOf(nil, end)
 		if err != nil {
 			return out, err
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/gowebpki/jcs"
@@ -150,9 +151,7 @@ func (e entry) encode() ([]byte, error) {
 // another version and any other spelling are errors.
 func decodeEntry(data []byte) (entry, error) {
 	var e entry
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&e); err != nil {
+	if json.Unmarshal(data, &e) != nil {
 		return e, fmt.Errorf("%w: an entry is not as this program writes it", ErrCorrupt)
 	}
 	if e.Version < 1 || e.Version > entryVersion {
@@ -160,6 +159,10 @@ func decodeEntry(data []byte) (entry, error) {
 	}
 	if len(e.Nonce) != 2*nonceBytes {
 		return e, fmt.Errorf("%w: an entry has no nonce", ErrCorrupt)
+	}
+	// What is written again is the same: there is no other member or spelling.
+	if canonical, ok := appendCanonical(make([]byte, 0, len(data)), reflect.ValueOf(&e).Elem()); ok && bytes.Equal(canonical, data) {
+		return e, nil
 	}
 	plain, err := json.Marshal(e)
 	if err != nil {

@@ -67,6 +67,12 @@ const (
 )
 
 func getRow[T any](r rows, key string) (v T, ok bool, err error) {
+	m := memoOf(r)
+	if m != nil {
+		if v, ok := m.values[key].(T); ok {
+			return v, true, nil
+		}
+	}
 	text, ok, err := r.Get(key)
 	if err != nil || !ok {
 		return v, false, err
@@ -74,10 +80,17 @@ func getRow[T any](r rows, key string) (v T, ok bool, err error) {
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		return v, false, fmt.Errorf("%w: a row of state does not read", ErrCorrupt)
 	}
+	if m != nil {
+		m.values[key] = v
+	}
 	return v, true, nil
 }
 
 func putRow(r rows, key string, v any) error {
+	if m := memoOf(r); m != nil {
+		m.put(key, v)
+		return nil
+	}
 	text, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("%w: a row of state does not write", ErrUsage)
@@ -86,7 +99,13 @@ func putRow(r rows, key string, v any) error {
 }
 
 func getTotal(r rows, dataset, period, account string) (total, error) {
-	w, ok, err := getRow[wireTotal](r, key("total", dataset, period, account))
+	k := key("total", dataset, period, account)
+	if m := memoOf(r); m != nil {
+		if t, ok := m.values[k].(total); ok {
+			return t, nil
+		}
+	}
+	w, ok, err := getRow[wireTotal](r, k)
 	if err != nil || !ok {
 		return total{}, err
 	}
@@ -94,7 +113,12 @@ func getTotal(r rows, dataset, period, account string) (total, error) {
 }
 
 func putTotal(r rows, dataset, period, account string, t total) error {
-	return putRow(r, key("total", dataset, period, account), t.wire())
+	k := key("total", dataset, period, account)
+	if m := memoOf(r); m != nil {
+		m.put(k, t)
+		return nil
+	}
+	return putRow(r, k, t.wire())
 }
 
 // getEvents sums the counts under a data set's period: all analysts', or one's.
@@ -184,11 +208,32 @@ func addCounts(r rows, m events, sign int64, under ...string) error {
 type overlay struct {
 	base    rows // nil: nothing below
 	written map[string]string
+	memo    *memo // nil: none
 }
 
-func newOverlay(base rows) *overlay { return &overlay{base, map[string]string{}} }
+func newOverlay(base rows) *overlay { return &overlay{base: base, written: map[string]string{}} }
+
+// settle writes what the memo holds.
+func (o *overlay) settle() error {
+	if o.memo == nil {
+		return nil
+	}
+	for k := range o.memo.dirty {
+		text, err := o.memo.text(k)
+		if err != nil {
+			return err
+		}
+		o.written[k] = text
+		delete(o.memo.dirty, k)
+	}
+	return nil
+}
 
 func (o *overlay) Get(key string) (string, bool, error) {
+	if o.memo != nil && o.memo.dirty[key] {
+		text, err := o.memo.text(key)
+		return text, err == nil, err
+	}
 	if v, ok := o.written[key]; ok {
 		return v, v != "", nil
 	}
@@ -199,11 +244,17 @@ func (o *overlay) Get(key string) (string, bool, error) {
 }
 
 func (o *overlay) Put(key, value string) error {
+	if o.memo != nil {
+		o.memo.forget(key)
+	}
 	o.written[key] = value
 	return nil
 }
 
 func (o *overlay) List(prefix string, fn func(key, value string) error) error {
+	if err := o.settle(); err != nil {
+		return err
+	}
 	all := map[string]string{}
 	if o.base != nil {
 		if err := o.base.List(prefix, func(k, v string) error { all[k] = v; return nil }); err != nil {
@@ -232,6 +283,9 @@ func (o *overlay) List(prefix string, fn func(key, value string) error) error {
 
 // writeTo writes what was put into the overlay, in order of key.
 func (o *overlay) writeTo(r rows) error {
+	if err := o.settle(); err != nil {
+		return err
+	}
 	keys := make([]string, 0, len(o.written))
 	for k := range o.written {
 		keys = append(keys, k)

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -137,14 +139,16 @@ func (im *image) replay() error {
 		return entries[n], nil
 	}
 	s := newOverlay(nil)
+	s.memo = newMemo()
 	if err := s.Put(verifierKey, im.state[verifierKey]); err != nil { // what is signed names it
 		return err
 	}
 	costs := costMemory{}
 	last := time.Time{}
 	version := 1
-	for n, body := range im.bodies {
-		e, err := decodeEntry(body)
+	decoded := im.decode()
+	for n := range im.bodies {
+		e, err := decoded(n)
 		if err == nil && e.Number != int64(n) {
 			err = contradiction("it has another's number")
 		}
@@ -185,10 +189,43 @@ func (im *image) replay() error {
 		}
 		entries = append(entries, e)
 	}
+	if err := s.settle(); err != nil {
+		return err
+	}
 	if err := checkVersion(s.written, im.state, version); err != nil {
 		return err
 	}
 	return compareState(s.written, im.state)
+}
+
+// decode reads the entries on all processors, each before it is asked for.
+func (im *image) decode() func(n int) (entry, error) {
+	type result struct {
+		entry entry
+		err   error
+	}
+	const block = 512
+	results := make([]result, len(im.bodies))
+	blocks := (len(im.bodies) + block - 1) / block
+	done := make([]chan struct{}, blocks)
+	for i := range done {
+		done[i] = make(chan struct{})
+	}
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		go func() {
+			for i := int(next.Add(1)) - 1; i < blocks; i = int(next.Add(1)) - 1 {
+				for n := i * block; n < min((i+1)*block, len(im.bodies)); n++ {
+					results[n].entry, results[n].err = decodeEntry(im.bodies[n])
+				}
+				close(done[i])
+			}
+		}()
+	}
+	return func(n int) (entry, error) {
+		<-done[n/block]
+		return results[n].entry, results[n].err
+	}
 }
 
 // at says which entry an error is about.
@@ -221,7 +258,13 @@ func checkPeriod(s rows, e entry, t time.Time) error {
 }
 
 // costMemory remembers what events cost, since many are alike.
-type costMemory map[string]accountant.Spent
+type costMemory map[costKey]accountant.Spent
+
+type costKey struct {
+	filter    *accountant.Filter // a memo has one for all equal terms
+	adjacency accountant.Adjacency
+	event     string // canonical JSON
+}
 
 // check computes the costs of an entry again: what is recorded may be more,
 // as an earlier accountant may have been looser, and never less.
@@ -233,29 +276,34 @@ func (m costMemory) check(s rows, e entry) error {
 	if err != nil {
 		return err
 	}
-	event, err := e.Event.event()
-	if err != nil {
-		return err
+	k := costKey{adjacency: d.Registration.Adjacency}
+	known := false
+	if memo := memoOf(s); memo != nil {
+		k.event, known = memo.eventKey(e.Event)
 	}
-	if err := validEvent(event, d.Registration.Adjacency); err != nil {
-		return contradiction("its event is not valid")
-	}
-	merged, err := mechanisms(event)
-	if err != nil {
-		return err
+	if !known || len(e.Costs) == 0 {
+		if _, err := checkedEvent(e, d); err != nil {
+			return err
+		}
 	}
 	for _, w := range e.Costs {
 		a, err := getAccount(s, e.Dataset, d, w.Account, time.Time{})
 		if err != nil {
 			return err
 		}
-		k := fmt.Sprint(a.filter.Terms(), merged)
+		k.filter = a.filter
 		is, ok := m[k]
-		if !ok {
+		if !ok || !known {
+			event, err := checkedEvent(e, d)
+			if err != nil {
+				return err
+			}
 			if is, err = a.filter.Cost(event); err != nil {
 				return contradiction("its event has no cost in a filter that it is charged to")
 			}
-			m[k] = is
+			if known {
+				m[k] = is
+			}
 		}
 		recorded, err := w.spent()
 		if err != nil {
@@ -266,6 +314,21 @@ func (m costMemory) check(s rows, e entry) error {
 		}
 	}
 	return nil
+}
+
+// checkedEvent is an entry's event, valid under its data set's neighbouring relation.
+func checkedEvent(e entry, d dataset) (accountant.Event, error) {
+	event, err := e.Event.event()
+	if err != nil {
+		return event, err
+	}
+	if err := validEvent(event, d.Registration.Adjacency); err != nil {
+		return event, contradiction("its event is not valid")
+	}
+	if _, err := mechanisms(event); err != nil {
+		return event, err
+	}
+	return event, nil
 }
 
 // less reports whether a recorded cost is less than a computed one, but for
