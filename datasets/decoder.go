@@ -98,7 +98,7 @@ func DecoderMain() {
 // The parent keeps standard input open as long as it lives.
 func decoderMain() int {
 	var j job
-	if json.NewDecoder(os.Stdin).Decode(&j) != nil || limitSelf(j.Memory) != nil {
+	if json.NewDecoder(os.Stdin).Decode(&j) != nil || j.Files < 1 || limitSelf(j.Memory) != nil {
 		return 1
 	}
 	debug.SetMemoryLimit(j.Memory / 4 * 3)
