@@ -67,7 +67,7 @@ DATA kernelConstants<>+472(SB)/8, $0x3ef9e894b6ec4812
 GLOBL kernelConstants<>(SB), RODATA|NOPTR, $480
 
 // func addBlocksAVX2(x *float64, code *uint16, bound *float64, weight *int64, blocks int, numbers int, joints int, theta *float64, table *float64, sums *int64, entries *int64)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·addBlocksAVX2(SB), NOSPLIT, $128-88
 	MOVQ x+0(FP), AX
 	MOVQ code+8(FP), CX
@@ -290,32 +290,36 @@ residual:
 
 	// numbers
 	MOVQ  numbers+40(FP), R11
-	MOVQ  R9, R12
+	MOVQ  R11, R12
+	SHLQ  $0x07, R12
+	MOVQ  R9, R13
 	TESTQ R11, R11
 	JZ    scatters
 
 add:
-	VMULPD  (AX), Y0, Y4
-	VADDPD  Y5, Y4, Y4
-	VPMULDQ Y6, Y4, Y4
-	VMULPD  32(AX), Y1, Y10
-	VADDPD  Y5, Y10, Y10
-	VPMULDQ Y7, Y10, Y10
-	VMULPD  64(AX), Y2, Y11
-	VADDPD  Y5, Y11, Y11
-	VPMULDQ Y8, Y11, Y11
-	VMULPD  96(AX), Y3, Y12
-	VADDPD  Y5, Y12, Y12
-	VPMULDQ Y9, Y12, Y12
-	VPADDQ  Y10, Y4, Y4
-	VPADDQ  Y12, Y11, Y11
-	VPADDQ  32(R12), Y4, Y4
-	VPADDQ  Y11, Y4, Y4
-	VMOVDQU Y4, 32(R12)
-	ADDQ    $0x00000080, AX
-	ADDQ    $0x20, R12
-	DECQ    R11
-	JNZ     add
+	PREFETCHT0 (AX)(R12*1)
+	PREFETCHT0 64(AX)(R12*1)
+	VMULPD     (AX), Y0, Y4
+	VADDPD     Y5, Y4, Y4
+	VPMULDQ    Y6, Y4, Y4
+	VMULPD     32(AX), Y1, Y10
+	VADDPD     Y5, Y10, Y10
+	VPMULDQ    Y7, Y10, Y10
+	VMULPD     64(AX), Y2, Y11
+	VADDPD     Y5, Y11, Y11
+	VPMULDQ    Y8, Y11, Y11
+	VMULPD     96(AX), Y3, Y12
+	VADDPD     Y5, Y12, Y12
+	VPMULDQ    Y9, Y12, Y12
+	VPADDQ     Y10, Y4, Y4
+	VPADDQ     Y12, Y11, Y11
+	VPADDQ     32(R13), Y4, Y4
+	VPADDQ     Y11, Y4, Y4
+	VMOVDQU    Y4, 32(R13)
+	ADDQ       $0x00000080, AX
+	ADDQ       $0x20, R13
+	DECQ       R11
+	JNZ        add
 
 	// entries
 scatters:

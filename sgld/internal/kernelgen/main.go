@@ -213,11 +213,17 @@ func main() {
 
 	Comment("numbers")
 	left = Load(Param("numbers"), GP64())
+	ahead := GP64() // bytes of the numbers of a block
+	MOVQ(left, ahead)
+	SHLQ(U8(7), ahead)
 	into := GP64()
 	MOVQ(sums, into)
 	TESTQ(left, left)
 	JZ(LabelRef("scatters"))
 	Label("add")
+	// This block's numbers are in the cache: memory is free to send the next ones.
+	PREFETCHT0(Mem{Base: x, Index: ahead, Scale: 1})
+	PREFETCHT0(Mem{Base: x, Index: ahead, Scale: 1, Disp: 64})
 	var p [vectors]VecVirtual
 	for k := range p {
 		p[k] = times(Mem{Base: x, Disp: 32 * k}, u[k])
