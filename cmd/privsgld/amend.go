@@ -110,20 +110,7 @@ func appendAmendment(c *cli.Context, l *ledger.Ledger, note []byte) error {
 
 // signAmendment signs what the file says, having shown it.
 func signAmendment(c *cli.Context, path string) error {
-	key, err := privateKey(c)
-	if err != nil {
-		return err
-	}
-	data, err := signed.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	body := signed.TextOf(data)
-	a, err := ledger.ReadAmendment(body)
-	if err != nil {
-		return usagef("%s is no amendment, or was changed: write one with ledger amend --to", path)
-	}
-	already, err := key.Sign(path, body)
+	a, key, already, err := signBody(c, path, ledger.ReadAmendment, "amendment", "ledger amend --to")
 	if err != nil {
 		return err
 	}

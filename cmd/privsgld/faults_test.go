@@ -25,13 +25,7 @@ func TestFaultAtEveryCall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("one process after another: left out in short mode")
 	}
-	strace, err := exec.LookPath("strace")
-	if err == nil {
-		err = exec.Command(strace, "-o", os.DevNull, "true").Run()
-	}
-	if err != nil {
-		t.Skipf("NOT TESTED, threat L3: strace does not run here: %v", err)
-	}
+	strace := needStrace(t, "L3")
 	const moves = "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,mkdir,mkdirat,openat"
 	const removals = "unlink,unlinkat"
 	faults, points, outputs := 0, 0, int64(0)
@@ -111,6 +105,19 @@ func TestFaultAtEveryCall(t *testing.T) {
 	if faults < 7 {
 		t.Errorf("%d of %d runs met a fault", faults, points)
 	}
+}
+
+// needStrace is where strace is; without it a threat's test is left out.
+func needStrace(t *testing.T, threat string) string {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err == nil {
+		err = exec.Command(strace, "-o", os.DevNull, "true").Run()
+	}
+	if err != nil {
+		t.Skipf("NOT TESTED, threat %s: strace does not run here: %v", threat, err)
+	}
+	return strace
 }
 
 func faultyRun(out string) []string {

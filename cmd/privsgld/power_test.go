@@ -28,13 +28,7 @@ func TestPowerCut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("one process after another: left out in short mode")
 	}
-	strace, err := exec.LookPath("strace")
-	if err == nil {
-		err = exec.Command(strace, "-o", os.DevNull, "true").Run()
-	}
-	if err != nil {
-		t.Skipf("NOT TESTED, threat L4: strace does not run here: %v", err)
-	}
+	strace := needStrace(t, "L4")
 	r := rand.New(rand.NewPCG(11, 13))
 	damaged := 0
 	for _, first := range []bool{true, false} {

@@ -126,22 +126,27 @@ func signedResult(c *cli.Context, file string, key signed.Key, already bool, bod
 	})
 }
 
-// signRequest signs what the file says, having shown it.
-func signRequest(c *cli.Context, path string) error {
-	key, err := privateKey(c)
-	if err != nil {
-		return err
+// signBody signs the body of a file with --key, once it reads as what it should be;
+// command is the one that writes such files.
+func signBody[T any](c *cli.Context, path string, read func(body string) (T, error), what, command string) (v T, key signed.Private, already bool, err error) {
+	if key, err = privateKey(c); err != nil {
+		return v, key, false, err
 	}
 	data, err := signed.ReadFile(path)
 	if err != nil {
-		return err
+		return v, key, false, err
 	}
 	body := signed.TextOf(data)
-	r, err := ledger.ReadRequest(body)
-	if err != nil {
-		return usagef("%s is no request, or was changed: write one with plan --request-to", path)
+	if v, err = read(body); err != nil {
+		return v, key, false, usagef("%s is no %s, or was changed: write one with %s", path, what, command)
 	}
-	already, err := key.Sign(path, body)
+	already, err = key.Sign(path, body)
+	return v, key, already, err
+}
+
+// signRequest signs what the file says, having shown it.
+func signRequest(c *cli.Context, path string) error {
+	r, key, already, err := signBody(c, path, ledger.ReadRequest, "request", "plan --request-to")
 	if err != nil {
 		return err
 	}
