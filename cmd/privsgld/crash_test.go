@@ -108,6 +108,20 @@ func readBudget(text []byte) (spent float64, entries, pending int64, err error) 
 	return s.Datasets[0].Spent, s.Datasets[0].Entries, s.Datasets[0].Pending, nil
 }
 
+// stillCharged checks, after something went wrong, that no charge was lost and that
+// every output has one that is settled.
+func (b *bench) stillCharged(after string, spent float64, entries, outputs int64) (float64, int64) {
+	b.t.Helper()
+	s, e, pending := b.budget()
+	if s < spent || e < entries {
+		b.t.Fatalf("after %s the ledger shows less than before", after)
+	}
+	if e-pending < outputs {
+		b.t.Fatalf("after %s there are %d outputs and %d settled charges", after, outputs, e-pending)
+	}
+	return s, e
+}
+
 // complete says whether an output folder is there, and fails the test if it is
 // there in part.
 func (b *bench) complete(dir string) bool {
@@ -180,14 +194,7 @@ func TestKill(t *testing.T) {
 		if b.complete(out) {
 			outputs++
 		}
-		s, e, p := b.budget()
-		if s < spent || e < entries {
-			t.Fatalf("after kill %d the ledger shows less than before", i)
-		}
-		if e-p < outputs {
-			t.Fatalf("after kill %d there are %d outputs and %d settled charges", i, outputs, e-p)
-		}
-		spent, entries = s, e
+		spent, entries = b.stillCharged(fmt.Sprint("kill ", i), spent, entries, outputs)
 	}
 	b.run("ledger", "verify")
 	b.run(args("last")...)

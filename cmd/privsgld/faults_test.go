@@ -80,14 +80,7 @@ func TestFaultAtEveryCall(t *testing.T) {
 			} else if err == nil {
 				t.Errorf("%s at call %d: exit code 0 without output: %s", what.fault, n, text.String())
 			}
-			s, e, pending := b.budget()
-			if s < spent || e < entries {
-				t.Fatalf("%s at call %d: the ledger shows less than before", what.fault, n)
-			}
-			if e-pending < released {
-				t.Fatalf("%s at call %d: %d outputs and %d settled charges", what.fault, n, released, e-pending)
-			}
-			spent, entries = s, e
+			spent, entries = b.stillCharged(fmt.Sprintf("%s at call %d", what.fault, n), spent, entries, released)
 			list, err := os.ReadDir(b.dir)
 			if err != nil {
 				t.Fatal(err)

@@ -70,14 +70,7 @@ func TestKillOnPostgres(t *testing.T) {
 		if b.complete(out) {
 			outputs++
 		}
-		s, e, p := b.budget()
-		if s < spent || e < entries {
-			t.Fatalf("after kill %d the ledger shows less than before", i)
-		}
-		if e-p < outputs {
-			t.Fatalf("after kill %d there are %d outputs and %d settled charges", i, outputs, e-p)
-		}
-		spent, entries = s, e
+		spent, entries = b.stillCharged(fmt.Sprint("kill ", i), spent, entries, outputs)
 	}
 	b.run("ledger", "verify")
 	b.run(args("last")...)
