@@ -75,6 +75,7 @@ type columnSpec struct {
 	Default  float64  `json:"default"` // the encoded default: a number in [−1, 1] or a code
 	Target   bool     `json:"target,omitempty"`
 	Positive uint16   `json:"positive,omitempty"` // Target only: the code that counts as 1
+	Plain    bool     `json:"plain,omitempty"`    // as it is: a number unscaled, a level's code, a truth value as 0 or 1, NaN for what is missing
 }
 
 // csvRules are the rules of a policy's dataset.csv.

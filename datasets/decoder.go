@@ -36,8 +36,10 @@ const (
 	expansionFloor = 64 << 20
 
 	// answerSize is more than any answer needs: a verdict, and of a fingerprint the
-	// digests of a thousand part files and a sketch.
+	// digests of a thousand part files and a sketch. With the names of the columns of a
+	// table of draws it may be namesSize.
 	answerSize = 1 << 18
+	namesSize  = 1 << 25
 )
 
 // kind is what is wrong with data, out of a closed list.
@@ -54,6 +56,7 @@ const (
 	kindMixed
 	kindTooLarge
 	kindDamaged
+	kindNoDraws
 )
 
 // verdict is what the child says of the files. It is an error inside the child.
@@ -69,7 +72,8 @@ func (verdict) Error() string { return "datasets: bad data" }
 // answer is all that the child ever says.
 type answer struct {
 	verdict
-	Print *print `json:"print,omitempty"`
+	Print *print   `json:"print,omitempty"`
+	Names []string `json:"names,omitempty"` // of the columns of a table of draws
 }
 
 // job is what the parent asks for. Input files are the descriptors from 3 on;
@@ -81,6 +85,7 @@ type job struct {
 	CSV           csvRules     `json:"csv"`
 	Files         int          `json:"files"`
 	StructureOnly bool         `json:"structure_only"`
+	Draws         bool         `json:"draws,omitempty"` // the file is a table of draws: all columns, whatever their names
 	Memory        int64        `json:"memory"`
 }
 
@@ -106,36 +111,34 @@ func decoderMain() int {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent, whatever the error
 		os.Exit(1)
 	}()
-	var a answer
-	a.verdict, a.Print = j.run()
-	if json.NewEncoder(os.Stdout).Encode(a) != nil {
+	if json.NewEncoder(os.Stdout).Encode(j.run()) != nil {
 		return 1
 	}
 	return 0
 }
 
 // run decodes every file of the job.
-func (j job) run() (v verdict, p *print) {
+func (j job) run() (a answer) {
 	at := 0
 	defer func() {
 		// The library panics on damage. Its text holds data and is dropped.
 		if recover() != nil {
-			v, p = verdict{Kind: kindDamaged, File: at}, nil
+			a = answer{verdict: verdict{Kind: kindDamaged, File: at}}
 		}
 	}()
-	p, err := j.decodeAll(&at)
+	s, err := j.decodeAll(&at)
 	if err == nil {
-		return verdict{}, p
+		return answer{Print: s.hash.print(), Names: s.names}
 	}
-	if !errors.As(err, &v) {
-		v = verdict{Kind: kindDamaged}
+	if !errors.As(err, &a.verdict) {
+		a.verdict = verdict{Kind: kindDamaged}
 	}
-	v.File = at
-	return v, nil
+	a.File = at
+	return a
 }
 
-func (j job) decodeAll(at *int) (*print, error) {
-	s := &sink{csv: j.CSV, structureOnly: j.StructureOnly, bound: slices.Concat(j.Columns, j.Also)}
+func (j job) decodeAll(at *int) (*sink, error) {
+	s := &sink{csv: j.CSV, structureOnly: j.StructureOnly, draws: j.Draws, bound: slices.Concat(j.Columns, j.Also)}
 	for _, c := range j.Columns {
 		s.columns = append(s.columns, newColumn(c))
 	}
@@ -153,12 +156,11 @@ func (j job) decodeAll(at *int) (*print, error) {
 		s.limit += info.Size()
 	}
 	s.limit = max(s.limit*expansion, expansionFloor)
-	if !j.StructureOnly && len(j.Columns) > 0 {
-		w, err := newLayoutWriter(os.NewFile(uintptr(firstFile+j.Files), "encoded"), j.Columns)
-		if err != nil {
+	if !j.StructureOnly && (len(j.Columns) > 0 || j.Draws) {
+		s.encoded = os.NewFile(uintptr(firstFile+j.Files), "encoded")
+		if err := s.start(); err != nil {
 			return nil, err
 		}
-		s.out = w
 	}
 	for i, f := range files {
 		*at = i
@@ -170,7 +172,7 @@ func (j job) decodeAll(at *int) (*print, error) {
 		}
 	}
 	if j.StructureOnly {
-		return nil, nil
+		return s, nil
 	}
 	if err := s.flush(); err != nil {
 		return nil, err
@@ -180,7 +182,15 @@ func (j job) decodeAll(at *int) (*print, error) {
 			return nil, err
 		}
 	}
-	return s.hash.print(), nil
+	return s, nil
+}
+
+// start begins the encoded file, once its columns are known.
+func (s *sink) start() (err error) {
+	if len(s.columns) > 0 {
+		s.out, err = newLayoutWriter(s.encoded, s.bound[:len(s.columns)])
+	}
+	return err
 }
 
 // decodeFile tells the format by the first bytes and hands over to its adapter.
@@ -216,7 +226,10 @@ type sink struct {
 	hash          *rowHasher   // of all that are bound; nil: no fingerprint is asked for
 	csv           csvRules
 	structureOnly bool
-	format        string // of the files so far
+	draws         bool     // all of the file's columns are bound, see bindDraws
+	names         []string // their names
+	format        string   // of the files so far
+	encoded       *os.File // where out writes
 	out           *layoutWriter
 	rows          int64 // of all files, those still in the columns' buffers included
 	waiting       int   // rows in the columns' buffers
@@ -226,6 +239,9 @@ type sink struct {
 // bind finds each column among a file's names and checks its type; types is nil
 // for text files. It returns the place of each.
 func (s *sink) bind(names []string, types func(int) arrow.DataType) ([]int, error) {
+	if s.draws {
+		return s.bindDraws(names, types)
+	}
 	places := make([]int, len(s.bound))
 	for i, c := range s.bound {
 		places[i] = -1
@@ -310,19 +326,27 @@ func (s *sink) flush() error {
 // error is *BadData whatever became of the child, or the context's, or that it could
 // not be started.
 func decode(ctx context.Context, files []*os.File, b *Binding, out *os.File, p *printJob, memory int64) (*print, error) {
-	j := job{Columns: b.columns, Print: p, CSV: b.csv, Files: len(files), StructureOnly: out == nil && p == nil, Memory: memory}
+	j := job{Columns: b.columns, Print: p, CSV: b.csv, StructureOnly: out == nil && p == nil}
 	if b.whole || p != nil {
 		j.Also = b.also
 	}
+	a, err := j.start(ctx, files, out, memory)
+	return a.Print, err
+}
+
+// start runs a child for the job; out is nil where nothing is encoded. The error is
+// decode's.
+func (j job) start(ctx context.Context, files []*os.File, out *os.File, memory int64) (a answer, err error) {
+	j.Files, j.Memory = len(files), memory
 	request, err := json.Marshal(j)
 	if err != nil {
-		return nil, err
+		return a, err
 	}
 	deadline := deadlineBase
 	for _, f := range files {
 		info, err := f.Stat()
 		if err != nil {
-			return nil, badData(textUnreadable)
+			return a, badData(textUnreadable)
 		}
 		deadline += time.Duration(float64(info.Size()) / 1e6 * float64(deadlinePerMB))
 	}
@@ -331,7 +355,7 @@ func decode(ctx context.Context, files []*os.File, b *Binding, out *os.File, p *
 
 	program, err := ownProgram()
 	if err != nil {
-		return nil, err
+		return a, err
 	}
 	child := exec.CommandContext(limited, program)
 	child.Args = []string{"privsgld-decoder"}
@@ -341,37 +365,42 @@ func decode(ctx context.Context, files []*os.File, b *Binding, out *os.File, p *
 	if out != nil {
 		child.ExtraFiles = append(child.ExtraFiles, out)
 	}
-	said := &boundedBuffer{}
+	said := &boundedBuffer{most: answerSize}
+	if j.Draws {
+		said.most = namesSize
+	}
 	child.Stdout = said
 	stdin, err := child.StdinPipe()
 	if err != nil {
-		return nil, err
+		return a, err
 	}
 
 	// On Linux the child dies with the thread that started it: keep the thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := child.Start(); err != nil {
-		return nil, err
+		return a, err
 	}
 	_, writeErr := stdin.Write(append(request, '\n'))
 	waitErr := child.Wait()
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return a, ctx.Err()
 	}
-	var a answer
-	if writeErr != nil || waitErr != nil || json.Unmarshal(said.bytes, &a) != nil || (p != nil && a.verdict == verdict{} && !a.Print.valid(len(files))) {
+	if writeErr != nil || waitErr != nil || json.Unmarshal(said.bytes, &a) != nil || (j.Print != nil && a.verdict == verdict{} && !a.Print.valid(len(files))) {
 		a = answer{verdict: verdict{Kind: kindDamaged, File: -1}}
 	}
-	return a.Print, a.toError(len(files), slices.Concat(j.Columns, j.Also))
+	return a, a.toError(len(files), slices.Concat(j.Columns, j.Also))
 }
 
 // boundedBuffer keeps what an answer may be long and fails beyond. It does not
 // embed a bytes.Buffer, whose ReadFrom would get around the bound.
-type boundedBuffer struct{ bytes []byte }
+type boundedBuffer struct {
+	bytes []byte
+	most  int
+}
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
-	if len(b.bytes)+len(p) > answerSize {
+	if len(b.bytes)+len(p) > b.most {
 		return 0, io.ErrShortWrite
 	}
 	b.bytes = append(b.bytes, p...)

@@ -35,6 +35,9 @@
 // The parent then checks every length, checksum, code and number of that file,
 // maps it read-only and wraps it as Arrow record batches without copying.
 //
+// Tables of released draws ([ReadDraws]) go the same way, since whoever was handed
+// one need not trust it: all of their columns are read, as they are.
+//
 // # Fingerprints
 //
 // A [Fingerprint] says under a secret key which rows a table has, apart from how

@@ -47,7 +47,9 @@ func newColumn(s columnSpec) *column {
 }
 
 // isNumber says whether the column's elements are numbers rather than codes.
-func (c *column) isNumber() bool { return c.Type == typeNumber || c.Type == typeInteger }
+func (c *column) isNumber() bool {
+	return c.Plain || c.Type == typeNumber || c.Type == typeInteger
+}
 
 // len is the number of elements since the last reset.
 func (c *column) len() int { return len(c.floats) + len(c.codes) + len(c.bits) }
@@ -57,6 +59,10 @@ func (c *column) reset() { c.floats, c.codes, c.bits = c.floats[:0], c.codes[:0]
 // invalid appends the column's default: for a null and for whatever the
 // column's type cannot mean.
 func (c *column) invalid() {
+	if c.Plain {
+		c.floats = append(c.floats, math.NaN())
+		return
+	}
 	if c.isNumber() {
 		c.floats = append(c.floats, c.Default)
 		return
@@ -65,6 +71,10 @@ func (c *column) invalid() {
 }
 
 func (c *column) code(code uint16) {
+	if c.Plain {
+		c.floats = append(c.floats, float64(code))
+		return
+	}
 	if !c.Target {
 		c.codes = append(c.codes, code)
 		return
@@ -84,8 +94,16 @@ func (c *column) number(x float64) {
 	case c.Type == typeInteger && x != math.Trunc(x):
 		c.invalid()
 	default:
-		c.floats = append(c.floats, scale(x, c.Lower, c.Upper))
+		c.finite(x)
 	}
+}
+
+// finite appends a number that is one.
+func (c *column) finite(x float64) {
+	if !c.Plain {
+		x = scale(x, c.Lower, c.Upper)
+	}
+	c.floats = append(c.floats, x)
 }
 
 // integer appends a whole number. For a number it is converted to float64
@@ -99,7 +117,7 @@ func (c *column) integer(i int64) {
 		c.text = strconv.AppendInt(c.text[:0], i, 10)
 		c.level(c.text)
 	default:
-		c.floats = append(c.floats, scale(float64(i), c.Lower, c.Upper))
+		c.finite(float64(i))
 	}
 }
 
@@ -112,7 +130,7 @@ func (c *column) unsigned(u uint64) {
 		c.text = strconv.AppendUint(c.text[:0], u, 10)
 		c.level(c.text)
 	default:
-		c.floats = append(c.floats, scale(float64(u), c.Lower, c.Upper))
+		c.finite(float64(u))
 	}
 }
 

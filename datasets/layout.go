@@ -46,6 +46,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // many bytes each.
 func (s columnSpec) element() (code byte, size int64) {
 	switch {
+	case s.Plain:
+		return elementFloat64, 8
 	case s.Target:
 		return elementUint8, 1
 	case s.Type == typeNumber || s.Type == typeInteger:
@@ -134,7 +136,8 @@ type block struct {
 
 // checkLayout takes the encoded file apart. It returns ok only if every length
 // agrees, every checksum holds, and every element is in its range: numbers in
-// [−1, 1] (hence finite), codes below their number of levels, targets 0 or 1.
+// [−1, 1] (hence finite) unless the column is plain, codes below their number of
+// levels, targets 0 or 1.
 func checkLayout(data []byte, columns []columnSpec) (blocks []block, rows int64, ok bool) {
 	header := headerOf(columns)
 	end := int64(len(data)) - trailerSize
@@ -183,8 +186,11 @@ func checkLayout(data []byte, columns []columnSpec) (blocks []block, rows int64,
 }
 
 // inRange says whether every element of a buffer is one that the column's
-// encoding can have.
+// encoding can have. A plain column's may be any.
 func (s columnSpec) inRange(buffer []byte) bool {
+	if s.Plain {
+		return true
+	}
 	switch code, _ := s.element(); code {
 	case elementFloat64:
 		for ; len(buffer) > 0; buffer = buffer[8:] {

@@ -31,6 +31,7 @@ const (
 	textQuotes       = "data: a quote in the CSV is not closed or stands inside a cell; quote such a cell whole and double the quotes in it"
 	textMixed        = "data: the part files are of different formats, perhaps one table twice; keep one format in the folder"
 	textTooLarge     = "data: larger than a table may be, or claims more than its bytes can hold"
+	textNoDraws      = "draws: no table of draws: it has the whole numbers .chain, .iteration and .draw, increasing, and finite numbers in every other column"
 	textDamaged      = "data: damaged, or beyond the decoder's limits on memory and time; write the file anew, or raise --memory"
 )
 
@@ -56,6 +57,8 @@ func (v verdict) toError(files int, columns []columnSpec) error {
 		return badData(textMixed)
 	case v.Kind == kindTooLarge:
 		return badData(prefix + textTooLarge)
+	case v.Kind == kindNoDraws:
+		return badData(textNoDraws)
 	case v.Kind == kindMissing && named:
 		return badData(fmt.Sprintf("%scolumn %q: the file has no such column; correct its name in the policy or in the file", prefix, columns[v.Column].Name))
 	case v.Kind == kindTwice && named:
@@ -135,7 +138,7 @@ func open(ctx context.Context, path string, b *Binding, o Options) (*Table, erro
 	defer closeAll(files)
 	out, err := unnamedFile()
 	if err != nil {
-		return nil, fmt.Errorf("temporary folder: cannot hold the encoded table; check TMPDIR")
+		return nil, errNoRoom
 	}
 	defer out.Close()
 	p, err := decode(ctx, files, b, out, o.Key.job(nil), memory)

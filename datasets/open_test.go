@@ -474,7 +474,7 @@ func TestDecoderEndsWithItsParent(t *testing.T) {
 	child := exec.Command(program)
 	child.Env = []string{decoderMark + "=1"}
 	child.ExtraFiles = []*os.File{in, out}
-	answer := &boundedBuffer{}
+	answer := &boundedBuffer{most: answerSize}
 	child.Stdout = answer
 	stdin, err := child.StdinPipe()
 	if err != nil {

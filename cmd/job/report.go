@@ -93,6 +93,7 @@ type SamplerReport struct {
 	Sampler              string   `json:"sampler"`
 	Model                string   `json:"model"`
 	Target               string   `json:"target"`
+	Features             []string `json:"features"`    // columns, in the order of their coefficients
 	Temperature          string   `json:"temperature"` // as asked: auto or a number
 	EffectiveTemperature float64  `json:"effective_temperature"`
 	Metric               string   `json:"metric"`
@@ -245,13 +246,16 @@ func samplerReport(p *sgld.Plan, model, temperature string) SamplerReport {
 		EffectiveTemperature: p.Temperature, Metric: p.Metric, Clip: p.Clip, SamplingRate: p.Rate, Steps: p.Steps,
 		StepSize: p.StepSize, Schedule: r.Schedule.String(), NoiseMultiplier: p.NoiseMultiplier, DiffusionTime: p.DiffusionTime,
 		Chains: r.Chains, Draws: r.Draws, Warmup: p.Warmup, Thin: p.Thin, Init: r.Init,
-		Prior: fmt.Sprintf("normal:%g", r.PriorSD), Bought: []string{}, Explain: p.Explain,
+		Prior: fmt.Sprintf("normal:%g", r.PriorSD), Bought: []string{}, Explain: p.Explain, Features: []string{},
 	}
 	if p.CountEpsilon != nil {
 		s.Bought = append(s.Bought, fmt.Sprintf("count with epsilon %s", p.CountEpsilon))
 	}
 	if p.GramNoiseMultiplier > 0 {
 		s.Bought = append(s.Bought, fmt.Sprintf("Gram matrix with noise multiplier %.6g", p.GramNoiseMultiplier))
+	}
+	for _, f := range r.Encoding.Features {
+		s.Features = append(s.Features, f.Column)
 	}
 	return s
 }

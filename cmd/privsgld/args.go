@@ -22,7 +22,7 @@ type arrangement struct {
 
 // maxArgs is how many arguments each command takes; 0 where it is not listed.
 var maxArgs = map[string]int{"policy validate": 1, "policy show": 1, "policy init": 1, "policy diff": 2, "policy sign": 1, "policy keygen": 1, "completion": 1,
-	"account compose": 1, "account export": 1}
+	"account compose": 1, "account export": 1, "diagnose": 1000}
 
 // multi lists the flags that may be given more than once.
 var multi = []string{"features"}

@@ -61,6 +61,7 @@ func classify(err error) failure {
 		unsigned *ledger.Unapproved
 		rows     *job.WrongRows
 		bad      *datasets.BadData
+		draws    *job.BadDraws
 		noRule   *unsupportedError
 		output   *outputError
 		forged   *job.ForgedReport
@@ -103,6 +104,8 @@ func classify(err error) failure {
 		return failure{exit: exitPolicy, code: "policy_violation", message: err.Error()}
 	case errors.As(err, &bad):
 		return failure{exit: exitData, code: "bad_data", message: bad.Message}
+	case errors.As(err, &draws):
+		return failure{exit: exitData, code: "bad_data", message: draws.Message, hint: draws.Hint}
 	case errors.As(err, &forged):
 		return failure{exit: exitLedger, code: "ledger_corrupt", message: forged.Message}
 	case errors.Is(err, ledger.ErrCorrupt):

@@ -14,6 +14,7 @@ import (
 	"github.com/privsgld/privsgld/accountant"
 	"github.com/privsgld/privsgld/cmd/job"
 	"github.com/privsgld/privsgld/sgld"
+	"github.com/privsgld/privsgld/sgld/diagnostics"
 )
 
 // samplerFlags are shared by run and plan.
@@ -251,9 +252,14 @@ func planText(w io.Writer, r *job.Report) {
 func runText(w io.Writer, r *job.Report, dir string) {
 	fmt.Fprintf(w, "run        %s %s to %s\n", r.RunID, outcome, dir)
 	guaranteeText(w, r)
+	summaryText(w, r.Diagnostics.Parameters)
+}
+
+// summaryText prints what diagnostics say of each coefficient.
+func summaryText(w io.Writer, all []diagnostics.Summary) {
 	t := newTable(w)
 	t.AppendHeader(table.Row{"coefficient", "mean", "sd", "5 %", "50 %", "95 %", "mcse", "R-hat", "ESS bulk", "ESS tail"})
-	for _, p := range r.Diagnostics.Parameters {
+	for _, p := range all {
 		t.AppendRow(table.Row{p.Name, fixed(p.Mean), fixed(p.SD), fixed(p.Q5), fixed(p.Q50), fixed(p.Q95), fixed(p.MCSE), fmt.Sprintf("%.3f", p.RHat), fmt.Sprintf("%.0f", p.ESSBulk), fmt.Sprintf("%.0f", p.ESSTail)})
 	}
 	t.Render()

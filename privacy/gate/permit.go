@@ -86,7 +86,8 @@ func (p *Permit) Void(ctx context.Context) error {
 }
 
 // A Structure permit allows a table to be opened for the names and types of
-// its columns. It costs nothing and leads to no release. The zero value allows
+// its columns, for its fingerprint, and, where it is no protected data set, for
+// whoever opens it. It costs nothing and leads to no release. The zero value allows
 // nothing.
 type Structure struct{ granted bool }
 

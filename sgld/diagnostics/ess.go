@@ -41,6 +41,16 @@ func ESSTail(chains [][]float64) float64 {
 	return newSample(chains).essTail()
 }
 
+// ESSMean returns the effective sample size for the mean of one parameter's draws
+// [chain][draw]: the ESS of the split draws as they are, by the formula of
+// [ESSBulk]. [MCSEMean] takes it.
+//
+// NaN where the draws do not determine it (package comment).
+// Source: Vehtari et al. 2021, arXiv:1903.08008v5, section 3.2.
+func ESSMean(chains [][]float64) float64 {
+	return newSample(chains).essMean()
+}
+
 func (s sample) essBulk() float64 { return ess(rankNormalise(s.halves)) }
 
 func (s sample) essTail() float64 { return math.Min(s.essQuantile(0.05), s.essQuantile(0.95)) }
