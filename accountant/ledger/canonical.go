@@ -12,8 +12,8 @@ import (
 )
 
 // appendCanonical appends the canonical JSON (RFC 8785) of a value of this package's
-// wire types, or says that it leaves it to the library: for control characters, for
-// integers past 2⁵³ and for kinds that no wire type has. Verify writes every entry
+// wire types, or says that it leaves it to the library: for integers past 2⁵³ and for
+// kinds that no wire type has. Verify writes every entry
 // again, and the library takes most of its time there.
 func appendCanonical(b []byte, v reflect.Value) ([]byte, bool) {
 	switch v.Kind() {
@@ -103,7 +103,7 @@ func membersOf(t reflect.Type) ([]member, bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.IsExported() || f.Anonymous || name == "" || name == "-" || strings.ContainsFunc(name, func(r rune) bool { return r < 'A' || r > 'z' }) ||
+		if !f.IsExported() || f.Anonymous || name == "" || name == "-" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" ||
 			options != "" && options != "omitempty" {
 			list = nil
 			break
@@ -120,23 +120,33 @@ func membersOf(t reflect.Type) ([]member, bool) {
 	return list, list != nil
 }
 
+// Characters that have an escape of two.
+const (
+	escaped = "\"\\\b\t\n\f\r"
+	escapes = "\"\\btnfr"
+)
+
 // appendString escapes what must be escaped (RFC 8785, 3.2.2.2).
 func appendString(b []byte, s string) ([]byte, bool) {
 	if !utf8.ValidString(s) {
 		return b, false
 	}
 	b = append(b, '"')
+	from := 0 // what is not written yet
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ':
-			return b, false
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		default:
-			b = append(b, c)
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[from:i]...)
+		from = i + 1
+		if e := strings.IndexByte(escaped, c); e >= 0 {
+			b = append(b, '\\', escapes[e])
+		} else {
+			b = append(b, '\\', 'u', '0', '0', "01"[c>>4], "0123456789abcdef"[c&15])
 		}
 	}
-	return append(b, '"'), true
+	return append(append(b, s[from:]...), '"'), true
 }
 
 // appendNumber writes a number as ECMAScript does (RFC 8785, 3.2.2.3).

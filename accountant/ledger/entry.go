@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/gowebpki/jcs"
@@ -150,20 +151,30 @@ func (e entry) encode() ([]byte, error) {
 // decodeEntry reads what encode wrote, and nothing else: unknown members,
 // another version and any other spelling are errors.
 func decodeEntry(data []byte) (entry, error) {
+	e, _, err := decodeKeyed(data)
+	return e, err
+}
+
+// decodeKeyed is decodeEntry, which also returns the canonical JSON of the entry's
+// event, or "" where it would have to be written first.
+func decodeKeyed(data []byte) (e entry, event string, err error) {
+	if e, event, ok := decodeCanonical(data); ok {
+		return e, event, nil
+	}
+	e, err = decodeSlowly(data)
+	return e, "", err
+}
+
+// decodeSlowly is decodeEntry by the library.
+func decodeSlowly(data []byte) (entry, error) {
 	var e entry
 	if json.Unmarshal(data, &e) != nil {
 		return e, fmt.Errorf("%w: an entry is not as this program writes it", ErrCorrupt)
 	}
-	if e.Version < 1 || e.Version > entryVersion {
-		return e, fmt.Errorf("%w: an entry has another version", ErrCorrupt)
-	}
-	if len(e.Nonce) != 2*nonceBytes {
-		return e, fmt.Errorf("%w: an entry has no nonce", ErrCorrupt)
+	if err := e.check(); err != nil {
+		return e, err
 	}
 	// What is written again is the same: there is no other member or spelling.
-	if canonical, ok := appendCanonical(make([]byte, 0, len(data)), reflect.ValueOf(&e).Elem()); ok && bytes.Equal(canonical, data) {
-		return e, nil
-	}
 	plain, err := json.Marshal(e)
 	if err != nil {
 		return e, fmt.Errorf("%w: an entry is not as this program writes it", ErrCorrupt)
@@ -172,6 +183,38 @@ func decodeEntry(data []byte) (entry, error) {
 		return e, fmt.Errorf("%w: an entry is not in canonical form", ErrCorrupt)
 	}
 	return e, nil
+}
+
+// decodeCanonical is decodeKeyed for nearly every entry that there is, and false where
+// the library must look.
+func decodeCanonical(data []byte) (e entry, event string, ok bool) {
+	v := reflect.ValueOf(&e).Elem()
+	var r reader
+	rest, ok := r.read(string(data), v, 0)
+	if !ok || rest != "" || e.check() != nil {
+		return e, "", false
+	}
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	*scratch, ok = appendCanonical((*scratch)[:0], v)
+	if !ok || !bytes.Equal(*scratch, data) {
+		return e, "", false
+	}
+	return e, r.event, true
+}
+
+// scratches are what entries are written again to.
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
+// check is what any entry must have beside its form.
+func (e *entry) check() error {
+	if e.Version < 1 || e.Version > entryVersion {
+		return fmt.Errorf("%w: an entry has another version", ErrCorrupt)
+	}
+	if len(e.Nonce) != 2*nonceBytes {
+		return fmt.Errorf("%w: an entry has no nonce", ErrCorrupt)
+	}
+	return nil
 }
 
 func (e entry) time() (time.Time, error) {
