@@ -263,8 +263,7 @@ func mechanismsOf(s rows, e entry) (events, error) {
 	m := memoOf(s)
 	var k string
 	if m != nil {
-		var ok bool
-		if k, ok = m.eventKey(e.Event); !ok {
+		if k = m.keys[e.Event]; k == "" {
 			m = nil
 		} else if out, ok := m.mechanisms[k]; ok {
 			return out, nil

@@ -49,8 +49,12 @@ func (l *Ledger) Export(ctx context.Context, w io.Writer) error {
 
 // whole reads everything and checks tree and signature.
 func (l *Ledger) whole(ctx context.Context) (*image, exportHead, error) {
-	im := &image{}
-	if err := l.store.View(ctx, im.read); err != nil {
+	var im *image
+	err := l.store.View(ctx, func(t tx) error {
+		im = &image{}
+		return im.read(t)
+	})
+	if err != nil {
 		return nil, exportHead{}, err
 	}
 	root, err := im.checkTree()

@@ -3,7 +3,6 @@ package ledger
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 
 	"github.com/privsgld/privsgld/accountant"
 )
@@ -15,12 +14,13 @@ type memo struct {
 	values     map[string]any // by key; newer than the overlay's text where dirty
 	dirty      map[string]bool
 	filters    map[wireTerms]*accountant.Filter
-	mechanisms map[string]events // by the event's canonical JSON
-	keys       map[*wireEvent]string
+	mechanisms map[string]events     // by the event's canonical JSON
+	keys       map[*wireEvent]string // the event's canonical JSON, where it is known
+	countKeys  map[counted]string
 }
 
 func newMemo() *memo {
-	return &memo{map[string]any{}, map[string]bool{}, map[wireTerms]*accountant.Filter{}, map[string]events{}, map[*wireEvent]string{}}
+	return &memo{map[string]any{}, map[string]bool{}, map[wireTerms]*accountant.Filter{}, map[string]events{}, map[*wireEvent]string{}, map[counted]string{}}
 }
 
 // memoOf returns the memo of an overlay that has one, or nil.
@@ -67,14 +67,12 @@ func (m *memo) filter(w wireTerms) (*accountant.Filter, error) {
 	return f, err
 }
 
-// eventKey is an event's canonical JSON; false where only the library writes it.
-func (m *memo) eventKey(w *wireEvent) (string, bool) {
-	if k, ok := m.keys[w]; ok {
-		return k, true
+// countKey is the key of a count's row.
+func (m *memo) countKey(c counted) string {
+	k, ok := m.countKeys[c]
+	if !ok {
+		k = c.key()
+		m.countKeys[c] = k
 	}
-	b, ok := appendCanonical(nil, reflect.ValueOf(w))
-	if ok {
-		m.keys[w] = string(b)
-	}
-	return string(b), ok
+	return k
 }

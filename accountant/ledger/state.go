@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -35,12 +34,30 @@ const (
 // colon in their names.
 const policyAccount = "policy"
 
-func key(parts ...string) string {
-	for i, p := range parts[1:] {
-		parts[i+1] = url.PathEscape(p)
+func key(kind string, names ...string) string {
+	b := make([]byte, 0, 256)
+	b = append(b, kind...)
+	for _, name := range names {
+		b = append(b, '/')
+		from := 0
+		for i := range len(name) {
+			if e := pathEscapes[name[i]]; len(e) > 1 {
+				b = append(append(b, name[from:i]...), e...)
+				from = i + 1
+			}
+		}
+		b = append(b, name[from:]...)
 	}
-	return strings.Join(parts, "/")
+	return string(b)
 }
+
+// pathEscapes is url.PathEscape, which takes one byte at a time.
+var pathEscapes = func() (table [256]string) {
+	for c := range table {
+		table[c] = url.PathEscape(string([]byte{byte(c)}))
+	}
+	return table
+}()
 
 // A dataset is the row of a registered data set.
 type dataset struct {
@@ -123,7 +140,7 @@ func putTotal(r rows, dataset, period, account string, t total) error {
 
 // getEvents sums the counts under a data set's period: all analysts', or one's.
 func getEvents(r rows, dataset, period string, analyst ...string) (events, error) {
-	return countEvents(r, key(append([]string{"event", dataset, period}, analyst...)...)+"/")
+	return countEvents(r, key("event", append([]string{dataset, period}, analyst...)...)+"/")
 }
 
 // getPurposeEvents returns the counts of one purpose.
@@ -169,15 +186,27 @@ func countEventsBy(r rows, prefix string, part int) (map[string]events, error) {
 // addEvents adds counts under the reservation's analyst and its purpose, or takes
 // them out where sign is -1.
 func addEvents(r rows, dataset, period string, by wireReservation, m events, sign int64) error {
-	if err := addCounts(r, m, sign, "event", dataset, period, by.Analyst); err != nil {
+	if err := addCounts(r, m, sign, counted{"event", dataset, period, by.Analyst, ""}); err != nil {
 		return err
 	}
-	return addCounts(r, m, sign, "purpose", dataset, period, by.Purpose)
+	return addCounts(r, m, sign, counted{"purpose", dataset, period, by.Purpose, ""})
 }
 
-func addCounts(r rows, m events, sign int64, under ...string) error {
+// counted is what a count of events is of: by is the analyst, or the purpose.
+type counted struct{ kind, dataset, period, by, mechanism string }
+
+func (c counted) key() string { return key(c.kind, c.dataset, c.period, c.by, c.mechanism) }
+
+func addCounts(r rows, m events, sign int64, of counted) error {
+	memo := memoOf(r)
 	for mechanism, n := range m {
-		k := key(append(slices.Clone(under), mechanism)...)
+		of.mechanism = mechanism
+		var k string
+		if memo != nil {
+			k = memo.countKey(of)
+		} else {
+			k = of.key()
+		}
 		text, ok, err := r.Get(k)
 		if err != nil {
 			return err

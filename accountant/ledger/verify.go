@@ -3,11 +3,11 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"runtime"
+	"sort"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -34,18 +34,25 @@ func (l *Ledger) Verify(ctx context.Context, witnesses ...Witness) (Verification
 	if anchor != "" {
 		witnesses = append(witnesses, Witness{Checkpoint: anchor})
 	}
-	var im image
-	if err := l.store.View(ctx, func(t tx) error { return im.read(t) }); err != nil {
+	var im *image
+	err = l.store.View(ctx, func(t tx) error {
+		im = &image{}
+		return im.readAndReplay(t, l)
+	})
+	if err != nil {
 		return Verification{}, err
 	}
-	v := Verification{Entries: int64(len(im.bodies))}
-	root, err := im.checkTree()
-	v.Head = headText(root)
+	r := <-im.replayed
+	v := Verification{Entries: int64(len(im.bodies)), Head: headText(r.root)}
+	err = im.compareTree(r.built)
 	if err == nil {
-		err = im.checkHead(l, root)
+		err = im.checkHead(l, r.root)
 	}
 	if err == nil {
-		err = im.replay()
+		err = r.err
+	}
+	if err == nil {
+		err = im.compareMade(r.made)
 	}
 	for _, w := range witnesses {
 		if err == nil {
@@ -61,13 +68,26 @@ type image struct {
 	bodies [][]byte
 	hashes []tlog.Hash
 	state  map[string]string
+
+	replayed chan replayed // by readAndReplay
 }
 
 func (im *image) read(t tx) error {
-	err := t.Entries(func(body []byte) error { im.bodies = append(im.bodies, body); return nil })
-	if err != nil {
+	if err := im.readEntries(t, func([]byte) {}); err != nil {
 		return err
 	}
+	return im.readDerived(t)
+}
+
+func (im *image) readEntries(t tx, also func(body []byte)) error {
+	return t.Entries(func(body []byte) error {
+		im.bodies = append(im.bodies, body)
+		also(body)
+		return nil
+	})
+}
+
+func (im *image) readDerived(t tx) error {
 	if err := t.Hashes(func(h tlog.Hash) error { im.hashes = append(im.hashes, h); return nil }); err != nil {
 		return err
 	}
@@ -78,37 +98,85 @@ func (im *image) read(t tx) error {
 	return t.List("", func(k, v string) error { im.state[k] = v; return nil })
 }
 
+// replayed is what is computed from the entries alone.
+type replayed struct {
+	built []tlog.Hash
+	root  tlog.Hash
+	made  made
+	err   error
+}
+
+// readAndReplay reads the store, while the entries that it has so far are decoded and,
+// once all are there and the signed checkpoint is theirs, replayed.
+func (im *image) readAndReplay(t tx, l *Ledger) error {
+	d := newDecoder()
+	defer d.close()
+	if err := im.readEntries(t, d.add); err != nil {
+		return err
+	}
+	d.close()
+	checkpoint, _, err := t.Get(checkpointKey)
+	if err != nil {
+		return err
+	}
+	size := int64(len(im.bodies))
+	im.replayed = make(chan replayed, 1)
+	go func() {
+		var r replayed
+		r.built, r.root = buildTree(im.bodies)
+		tree, err := openCheckpoint(checkpoint, l.verifier)
+		if err == nil && (tree.N != size || tree.Hash != r.root) {
+			err = contradiction("its checkpoint is for other entries")
+		}
+		if r.err = err; err == nil {
+			r.made, r.err = replayEntries(d, size, l.id)
+		}
+		im.replayed <- r
+	}()
+	return im.readDerived(t)
+}
+
+// buildTree returns the root of the entries (RFC 6962), and every hash that is stored
+// with them: an entry's own and those of the subtrees that it completes, as
+// tlog.StoredHashes has them.
+func buildTree(bodies [][]byte) (built []tlog.Hash, root tlog.Hash) {
+	built = make([]tlog.Hash, 0, tlog.StoredHashCount(int64(len(bodies))))
+	var complete []tlog.Hash // subtrees, the largest first
+	for n, body := range bodies {
+		h := tlog.RecordHash(body)
+		built = append(built, h)
+		for left := n; left&1 == 1; left >>= 1 {
+			h = tlog.NodeHash(complete[len(complete)-1], h)
+			complete = complete[:len(complete)-1]
+			built = append(built, h)
+		}
+		complete = append(complete, h)
+	}
+	if len(complete) == 0 {
+		return built, sha256.Sum256(nil)
+	}
+	root = complete[len(complete)-1]
+	for i := len(complete) - 2; i >= 0; i-- {
+		root = tlog.NodeHash(complete[i], root)
+	}
+	return built, root
+}
+
 // checkTree builds the tree again and compares every stored hash.
 func (im *image) checkTree() (root tlog.Hash, err error) {
-	var built []tlog.Hash
-	reader := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
-		out := make([]tlog.Hash, len(indexes))
-		for i, x := range indexes {
-			out[i] = built[x]
-		}
-		return out, nil
-	})
-	wrong := int64(-1)
-	for n, body := range im.bodies {
-		hashes, err := tlog.StoredHashes(int64(n), body, reader)
-		if err != nil {
-			return root, contradiction("the tree cannot be built")
-		}
-		built = append(built, hashes...)
-		if wrong < 0 {
-			first := len(built) - len(hashes)
-			for i, h := range hashes {
-				if im.hashes[first+i] != h {
-					wrong = int64(n)
-				}
-			}
+	built, root := buildTree(im.bodies)
+	return root, im.compareTree(built)
+}
+
+func (im *image) compareTree(built []tlog.Hash) error {
+	for i, h := range built {
+		if im.hashes[i] != h {
+			// The entry whose hashes are the last that do not begin after i.
+			n := sort.Search(len(im.bodies), func(n int) bool { return tlog.StoredHashIndex(0, int64(n)) > int64(i) }) - 1
+			return at(int64(n), contradiction("it is not the one that was hashed"))
 		}
 	}
-	root, err = tlog.TreeHash(int64(len(im.bodies)), reader)
-	if err == nil && wrong >= 0 {
-		err = at(wrong, contradiction("it is not the one that was hashed"))
-	}
-	return root, err
+	return nil
 }
 
 func (im *image) checkHead(l *Ledger, root tlog.Hash) error {
@@ -131,25 +199,48 @@ func (im *image) checkHead(l *Ledger, root tlog.Hash) error {
 
 // replay applies every entry to an empty state and compares the result.
 func (im *image) replay() error {
-	var entries []entry
+	d := newDecoder()
+	for _, body := range im.bodies {
+		d.add(body)
+	}
+	d.close()
+	m, err := replayEntries(d, int64(len(im.bodies)), im.state[verifierKey])
+	if err != nil {
+		return err
+	}
+	return im.compareMade(m)
+}
+
+// made is what the entries add up to.
+type made struct {
+	state   map[string]string
+	version int // of the newest entry
+}
+
+// replayEntries applies every entry to an empty state of the ledger id.
+func replayEntries(d *decoder, size int64, id string) (made, error) {
+	next := int64(0)
 	earlier := func(n int64) (entry, error) {
-		if n < 0 || n >= int64(len(entries)) {
+		if n < 0 || n >= next {
 			return entry{}, contradiction("it refers to a later entry")
 		}
-		return entries[n], nil
+		return d.at(n).entry, nil
 	}
 	s := newOverlay(nil)
 	s.memo = newMemo()
-	if err := s.Put(verifierKey, im.state[verifierKey]); err != nil { // what is signed names it
-		return err
+	if err := s.Put(verifierKey, id); err != nil { // what is signed names it
+		return made{}, err
 	}
 	costs := costMemory{}
 	last := time.Time{}
 	version := 1
-	decoded := im.decode()
-	for n := range im.bodies {
-		e, err := decoded(n)
-		if err == nil && e.Number != int64(n) {
+	for n := range size {
+		x := d.at(n)
+		e, err := x.entry, x.err
+		if x.event != "" {
+			s.memo.keys[e.Event] = x.event
+		}
+		if err == nil && e.Number != n {
 			err = contradiction("it has another's number")
 		}
 		if err == nil {
@@ -182,50 +273,22 @@ func (im *image) replay() error {
 			err = costs.check(s, e)
 		}
 		if err == nil {
-			err = checkCapStart(s, earlierEntries{earlier, int64(n)}, e)
+			err = checkCapStart(s, earlierEntries{earlier, n}, e)
 		}
 		if err != nil {
-			return at(int64(n), err)
+			return made{}, at(n, err)
 		}
-		entries = append(entries, e)
+		next++
 	}
-	if err := s.settle(); err != nil {
-		return err
-	}
-	if err := checkVersion(s.written, im.state, version); err != nil {
-		return err
-	}
-	return compareState(s.written, im.state)
+	return made{s.written, version}, s.settle()
 }
 
-// decode reads the entries on all processors, each before it is asked for.
-func (im *image) decode() func(n int) (entry, error) {
-	type result struct {
-		entry entry
-		err   error
+// compareMade compares what the entries make with the stored state.
+func (im *image) compareMade(m made) error {
+	if err := checkVersion(m.state, im.state, m.version); err != nil {
+		return err
 	}
-	const block = 512
-	results := make([]result, len(im.bodies))
-	blocks := (len(im.bodies) + block - 1) / block
-	done := make([]chan struct{}, blocks)
-	for i := range done {
-		done[i] = make(chan struct{})
-	}
-	var next atomic.Int64
-	for range runtime.GOMAXPROCS(0) {
-		go func() {
-			for i := int(next.Add(1)) - 1; i < blocks; i = int(next.Add(1)) - 1 {
-				for n := i * block; n < min((i+1)*block, len(im.bodies)); n++ {
-					results[n].entry, results[n].err = decodeEntry(im.bodies[n])
-				}
-				close(done[i])
-			}
-		}()
-	}
-	return func(n int) (entry, error) {
-		<-done[n/block]
-		return results[n].entry, results[n].err
-	}
+	return compareState(m.state, im.state)
 }
 
 // at says which entry an error is about.
@@ -279,7 +342,7 @@ func (m costMemory) check(s rows, e entry) error {
 	k := costKey{adjacency: d.Registration.Adjacency}
 	known := false
 	if memo := memoOf(s); memo != nil {
-		k.event, known = memo.eventKey(e.Event)
+		k.event, known = memo.keys[e.Event]
 	}
 	if !known || len(e.Costs) == 0 {
 		if _, err := checkedEvent(e, d); err != nil {
