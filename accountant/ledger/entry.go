@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"sync"
 	"time"
 
 	"github.com/gowebpki/jcs"
@@ -188,23 +187,10 @@ func decodeSlowly(data []byte) (entry, error) {
 // decodeCanonical is decodeKeyed for nearly every entry that there is, and false where
 // the library must look.
 func decodeCanonical(data []byte) (e entry, event string, ok bool) {
-	v := reflect.ValueOf(&e).Elem()
 	var r reader
-	rest, ok := r.read(string(data), v, 0)
-	if !ok || rest != "" || e.check() != nil {
-		return e, "", false
-	}
-	scratch := scratches.Get().(*[]byte)
-	defer scratches.Put(scratch)
-	*scratch, ok = appendCanonical((*scratch)[:0], v)
-	if !ok || !bytes.Equal(*scratch, data) {
-		return e, "", false
-	}
-	return e, r.event, true
+	ok = r.all(string(data), reflect.ValueOf(&e).Elem()) && e.check() == nil
+	return e, r.event, ok
 }
-
-// scratches are what entries are written again to.
-var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 // check is what any entry must have beside its form.
 func (e *entry) check() error {

@@ -4,21 +4,38 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // maxDepth is how deep a reader follows lists and objects.
 const maxDepth = 32
 
-// A reader reads one entry.
+// A reader reads one entry, or part of one.
 type reader struct {
 	event string // text of the event in it
 }
 
+// all reads the whole of s into v, which is zero, and checks that appendCanonical
+// writes it again: false where it does not, or where the library must look.
+func (r *reader) all(s string, v reflect.Value) bool {
+	rest, ok := r.read(s, v, 0)
+	if !ok || rest != "" {
+		return false
+	}
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	*scratch, ok = appendCanonical((*scratch)[:0], v)
+	return ok && string(*scratch) == s
+}
+
+// scratches are what is written again to.
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
 // read reads the canonical JSON that s begins with into v, which is zero and
 // of one of this package's wire types, and returns what follows. It looks only for what
 // appendCanonical writes: members in their one order, no blanks. It is no judge of
-// that: what it takes is right only where appendCanonical writes the same again, as
-// decodeCanonical checks. Strings are parts of s.
+// that: what it takes is right only where appendCanonical writes the same again, as all
+// checks. Strings are parts of s.
 func (r *reader) read(s string, v reflect.Value, depth int) (rest string, ok bool) {
 	if depth > maxDepth || s == "" {
 		return s, false
