@@ -131,3 +131,84 @@ func BenchmarkLedger(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDistinct is what a reservation and the budget cost after so many charges in
+// the period, each of a mechanism of its own: both state the ε spent, which is computed
+// from the distinct ones.
+func BenchmarkDistinct(b *testing.B) {
+	l, err := Open(ctx, placed(b.TempDir(), Options{}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	reg := testRegistration(testTerms(accountant.MethodRDP, "50", "1e-6"))
+	have, runs := 0, 0
+	for _, n := range []int{10, 1000, 10_000} {
+		if have == 0 {
+			mustReserve(b, l, gaussianRun("first", reg, "0.0001")) // registers
+		}
+		fillDistinct(b, l, have, n)
+		have = n
+		b.Run(fmt.Sprint("reserve/", n), func(b *testing.B) {
+			for b.Loop() {
+				runs++
+				mustReserve(b, l, gaussianRun(fmt.Sprint("bench ", runs), reg, "0.0001"))
+			}
+		})
+		b.Run(fmt.Sprint("budget/", n), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := l.Status(ctx); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// fillDistinct adds to a ledger of one reservation others like it, of mechanisms from
+// to n, as decide would but for what it says.
+func fillDistinct(t testing.TB, l *Ledger, from, n int) {
+	t.Helper()
+	err := l.store.Update(ctx, func(t tx) error {
+		tree, _, err := l.begin(t)
+		if err != nil {
+			return err
+		}
+		o := newOverlay(t)
+		like, err := readEntry(t, 1)
+		if err != nil {
+			return err
+		}
+		row, _, err := getRow[dataset](o, key("dataset", like.Dataset))
+		if err != nil {
+			return err
+		}
+		a, err := getAccount(o, like.Dataset, row, policyAccount, time.Time{})
+		if err != nil {
+			return err
+		}
+		var entries []entry
+		for i := from; i < n; i++ {
+			event := accountant.PoissonGaussian(row.Registration.Adjacency, 0.01, 60+float64(i)/1024, 100)
+			cost, err := costOf(a, event)
+			if err != nil {
+				return err
+			}
+			wire := eventToWire(event.Merge())
+			e := like
+			e.Number, e.Run, e.Event, e.Costs = tree.N+int64(len(entries)), fmt.Sprint("distinct ", i), &wire, []wireCost{cost}
+			if err := apply(o, nil, admitted, e); err != nil {
+				return err
+			}
+			entries = append(entries, e)
+		}
+		if err := o.writeTo(t); err != nil {
+			return err
+		}
+		_, err = l.appendEntries(t, tree, entries)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
