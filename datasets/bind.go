@@ -35,12 +35,29 @@ type Feature struct {
 	Width        int
 }
 
+// Outcome says what a model takes for its target.
+type Outcome int
+
+// The kinds of targets.
+const (
+	Binary  Outcome = iota // 0 and 1: a boolean, or a category with a positive level
+	Numeric                // a number or integer, encoded like a feature
+	Levels                 // a category or boolean, encoded like a feature
+)
+
 // Encoding is what the columns of a table mean, out of public facts alone.
 type Encoding struct {
 	Features     []Feature
 	Coefficients []string // "intercept", "age", "region=south", in order
 	Target       string   // column of the target
 	Positive     string   // the level of the target that counts as 1; empty for a boolean target
+
+	// Of a target that is not binary.
+	Outcome      Outcome
+	Lower, Upper float64  // Numeric only: its public bounds
+	Whole        bool     // Numeric only: the column is of type integer
+	Levels       []string // Levels only: its levels in order, false and true of a boolean
+	Reference    int      // Levels only: index of the reference level
 }
 
 // Binding joins a policy's columns to one model: its target, its features and
@@ -72,8 +89,8 @@ type columnSpec struct {
 	Lower    float64  `json:"lower"`
 	Upper    float64  `json:"upper"`
 	Levels   []string `json:"levels,omitempty"`
-	Default  float64  `json:"default"` // the encoded default: a number in [−1, 1] or a code
-	Target   bool     `json:"target,omitempty"`
+	Default  float64  `json:"default"`            // the encoded default: a number in [−1, 1] or a code
+	Target   bool     `json:"target,omitempty"`   // a binary target: one bit a row
 	Positive uint16   `json:"positive,omitempty"` // Target only: the code that counts as 1
 	Plain    bool     `json:"plain,omitempty"`    // as it is: a number unscaled, a level's code, a truth value as 0 or 1, NaN for what is missing
 }
@@ -86,13 +103,18 @@ type csvRules struct {
 	Trim      bool     `json:"trim"`
 }
 
-// Bind fixes target, features and their encoding from the policy's public
-// facts. An empty target means the policy's own; nil features mean every column
-// but the target. The target must be boolean, or the policy's target with its
-// positive level. Features keep the given order; coefficients are the
-// intercept, then those of each feature. Errors name the column and the policy
-// field, and no file is touched.
+// Bind is [BindOutcome] for a binary target.
 func Bind(d policies.Dataset, target string, features []string) (*Binding, error) {
+	return BindOutcome(d, target, features, Binary)
+}
+
+// BindOutcome fixes target, features and their encoding from the policy's public
+// facts. An empty target means the policy's own; nil features mean every column
+// but the target. A binary target must be boolean, or the policy's target with its
+// positive level; others are encoded like a feature of their type. Features keep the
+// given order; coefficients are the intercept, then those of each feature. Errors name
+// the column and the policy field, and no file is touched.
+func BindOutcome(d policies.Dataset, target string, features []string, outcome Outcome) (*Binding, error) {
 	if d.Unit.Kind != policies.UnitRow {
 		return nil, fmt.Errorf("privacyUnit: entities are not supported by this version; declare privacyUnit: row only if no one has more than one row")
 	}
@@ -143,22 +165,8 @@ func Bind(d policies.Dataset, target string, features []string) (*Binding, error
 	if err != nil {
 		return nil, err
 	}
-	spec.Target = true
-	switch spec.Type {
-	case typeBoolean:
-		spec.Positive = 1
-	case typeCategory:
-		if target != d.Target.Column || d.Target.Positive == "" {
-			return nil, fmt.Errorf("target %q: a category needs its positive level; declare dataset.target: {column: %s, positive: …} in the policy", target, target)
-		}
-		code := slices.Index(spec.Levels, d.Target.Positive)
-		if code < 0 {
-			return nil, fmt.Errorf("target %q: positive is not one of the column's levels", target)
-		}
-		spec.Positive = uint16(code)
-		b.encoding.Positive = d.Target.Positive
-	default:
-		return nil, fmt.Errorf("target %q: a binary target is a boolean, or a category with a positive level; the policy says %s", target, spec.Type)
+	if err := b.encoding.setTarget(d, &spec, outcome); err != nil {
+		return nil, err
 	}
 	b.columns = append(b.columns, spec)
 	seen[target] = true
@@ -173,6 +181,41 @@ func Bind(d policies.Dataset, target string, features []string) (*Binding, error
 		b.also = append(b.also, spec)
 	}
 	return b, nil
+}
+
+// setTarget completes the encoding and the decoder's form of the target.
+func (e *Encoding) setTarget(d policies.Dataset, spec *columnSpec, outcome Outcome) error {
+	e.Outcome = outcome
+	number := spec.Type == typeNumber || spec.Type == typeInteger
+	switch {
+	case outcome == Numeric && number:
+		e.Lower, e.Upper, e.Whole = spec.Lower, spec.Upper, spec.Type == typeInteger
+	case outcome == Numeric:
+		return fmt.Errorf("target %q: the model needs a number; the policy says %s", spec.Name, spec.Type)
+	case outcome == Levels && spec.Type == typeBoolean:
+		e.Levels = []string{"false", "true"}
+	case outcome == Levels && spec.Type == typeCategory && len(spec.Levels) > 1:
+		e.Levels = spec.Levels
+		e.Reference, _ = referenceOf(d.Columns[spec.Position]) // specOf has checked it
+	case outcome == Levels && spec.Type == typeCategory:
+		return fmt.Errorf("target %q: a category of one level has nothing to tell; declare all of its levels in the policy", spec.Name)
+	case outcome == Levels:
+		return fmt.Errorf("target %q: the model needs a category; the policy says %s", spec.Name, spec.Type)
+	case spec.Type == typeBoolean:
+		spec.Target, spec.Positive = true, 1
+	case spec.Type != typeCategory:
+		return fmt.Errorf("target %q: a binary target is a boolean, or a category with a positive level; the policy says %s", spec.Name, spec.Type)
+	case spec.Name != d.Target.Column || d.Target.Positive == "":
+		return fmt.Errorf("target %q: a category needs its positive level; declare dataset.target: {column: %s, positive: …} in the policy", spec.Name, spec.Name)
+	default:
+		code := slices.Index(spec.Levels, d.Target.Positive)
+		if code < 0 {
+			return fmt.Errorf("target %q: positive is not one of the column's levels", spec.Name)
+		}
+		spec.Target, spec.Positive = true, uint16(code)
+		e.Positive = d.Target.Positive
+	}
+	return nil
 }
 
 // Whole returns a binding that checks files for all of the policy's columns, as a

@@ -71,8 +71,8 @@ func schemaOf(columns []columnSpec) *arrow.Schema {
 // Records returns the rows in order as record batches of 1 to 16384 rows, none
 // for a table without rows. Columns are the encoding's features in order, then
 // the target: numbers as float64 in [−1, 1]; categories as uint16, an index into
-// the feature's Levels; booleans as uint16 0 or 1; the target as uint8 0 or 1.
-// There are no nulls. The batches are valid until Close and must not be written
+// the feature's Levels; booleans as uint16 0 or 1; a binary target as uint8 0 or 1,
+// another like a feature of its type. There are no nulls. The batches are valid until Close and must not be written
 // to.
 func (t *Table) Records() []arrow.Record { return t.held.records }
 

@@ -21,6 +21,11 @@ import (
 // ‖M v‖/Unit ≤ C − √d·g. Removing the unit therefore moves the exact image by
 // at most C − √d·g, and the image rounded to the lattice by at most C.
 //
+// A vector of n residuals c, such as one for each class, contributes c⊗x: the n
+// vectors Round(c_k·x), each mapped by M. With ‖c‖ in place of |c|, √(n·d) in place of
+// √d, and the map's norm still at most ‖M‖_F, the same lines bound the image of all of
+// it by C − √(n·d)·g, if ‖c‖ is at most the factor ([NewClipOf]).
+//
 // This holds for every float64, because it asks of c only that |c| ≤ Factor and
 // of x only that |x_i| ≤ 1. A caller maps a residual that is NaN to 0. A product
 // c·x_i that is subnormal is rounded by less than 2⁻¹⁰⁴⁴ steps. Where ‖M x‖² or
@@ -38,7 +43,14 @@ type Clip struct {
 // 2⁻⁵⁰⁰ ≤ c ≤ 2⁵⁰⁰, c is less than 2³¹ steps of the lattice of m, and rounding
 // takes at most a thousandth of c; else ErrDomain. So the image of a sum of
 // [MaxUnits] units is below 2⁶² steps: no integer overflows.
-func NewClip(c float64, m *Map) (Clip, error) {
+func NewClip(c float64, m *Map) (Clip, error) { return NewClipOf(1, c, m) }
+
+// NewClipOf is [NewClip] for vectors of n residuals: the factor bounds their 2-norm.
+// Domain: as there, and n ≥ 1.
+func NewClipOf(n int, c float64, m *Map) (Clip, error) {
+	if n < 1 {
+		return Clip{}, fmt.Errorf("number of residuals: %w", ErrDomain)
+	}
 	if !(c >= 0x1p-500 && c <= 0x1p500) {
 		return Clip{}, fmt.Errorf("clipping norm must lie between 1e-150 and 1e150: %w", ErrDomain)
 	}
@@ -47,7 +59,7 @@ func NewClip(c float64, m *Map) (Clip, error) {
 	}
 	d := float64(m.d)
 	frob := m.Frobenius()
-	lost := up(math.Sqrt(d)*(m.g+frob*0.51/Unit), 8)
+	lost := up(math.Sqrt(float64(n)*d)*(m.g+frob*0.51/Unit), 8)
 	if !(lost <= c/1000) {
 		return Clip{}, fmt.Errorf("clipping norm is too small for its lattice and metric: %w", ErrDomain)
 	}

@@ -44,9 +44,8 @@ func TestBatchGathers(t *testing.T) {
 				want = []uint32{} // nil is the full batch
 			}
 			one := s.exact(testTheta, want)
-			copy(s.theta, testTheta)
-			s.workers.sum(s.sum, s.theta, s.factor, s.batch.units, s.batch.times, false)
-			s.m.Apply(s.image, s.sum)
+			s.workers.sum(s.sum, testTheta, s.batch.units, s.batch.times, false)
+			s.metric.apply(s.image, s.sum)
 			if !slices.Equal(s.image, one) {
 				t.Fatalf("q = %g: other bits", q)
 			}
@@ -139,11 +138,11 @@ func BenchmarkBatchStep(b *testing.B) {
 	for i := range g.d {
 		root.Set(i, i, 1)
 	}
-	m, err := newMetric(root, c, 10)
+	m, err := plainMetric(root, c, 10)
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, err := newNoisySum(g, accountant.AddRemove, m.m, c, q, privacy.NewSource("bench"))
+	s, err := newNoisySum(g, accountant.AddRemove, logistic{}, m, c, q, privacy.NewSource("bench"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -174,8 +173,8 @@ func BenchmarkBatchStep(b *testing.B) {
 					units = append(units, u)
 				}
 			}
-			s.workers.sum(s.sum, s.theta, s.factor, units, ones, false)
-			s.m.Apply(s.image, s.sum)
+			s.workers.sum(s.sum, theta, units, ones, false)
+			s.metric.apply(s.image, s.sum)
 		})
 	}
 	b.ReportMetric(0, "ns/op")

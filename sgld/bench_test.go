@@ -242,11 +242,11 @@ func (g *design) everyRow() *design {
 func benchSum(tb testing.TB, g *design) *noisySum {
 	tb.Helper()
 	c := math.Sqrt(float64(len(g.numbers)+g.cats+1)) / 2
-	m, err := newMetric(identityRoot(g.d), c, 10)
+	m, err := plainMetric(identityRoot(g.d), c, 10)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s, err := newNoisySum(g, accountant.AddRemove, m.m, c, 1, privacy.NewSeeded(1, "bench"))
+	s, err := newNoisySum(g, accountant.AddRemove, logistic{}, m, c, 1, privacy.NewSeeded(1, "bench"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -367,11 +367,10 @@ func benchStep(b *testing.B, t *benchTable) {
 	}
 	dst := make([]int64, d)
 	step := func(s *noisySum, workers int, add func(*operands)) func() {
-		w := newWorkersOf(s.design, workers)
-		w.add = add
-		return func() { w.sum(dst, theta, s.factor, nil, nil, true) }
+		w := s.employed(workers, add)
+		return func() { w.sum(dst, theta, nil, nil, true) }
 	}
-	bytes := make([]float64, len(rowsSum.design.x)+len(rowsSum.design.weight)+len(rowsSum.factor))
+	bytes := make([]float64, len(rowsSum.design.x)+len(rowsSum.design.weight)+len(rowsSum.workers.factor))
 	for i := range bytes {
 		bytes[i] = uniform(src)
 	}
@@ -415,7 +414,7 @@ func benchStep(b *testing.B, t *benchTable) {
 	}
 	// Afterwards, because between calls numpy's threads keep a core busy for a while.
 	var numpyTook []float64
-	if numpy := numpyStep(b, t, mixedSum.clip.Norm(), theta[:d]); numpy != nil {
+	if numpy := numpyStep(b, t, mixedSum.clip, theta[:d]); numpy != nil {
 		for range 10 * rounds {
 			numpyTook = append(numpyTook, numpy())
 		}
@@ -479,7 +478,7 @@ func BenchmarkSum(b *testing.B) {
 			theta, dst := make([]float64, g.d+1), make([]int64, g.d)
 			b.ReportAllocs()
 			for b.Loop() {
-				s.workers.sum(dst, theta, s.factor, nil, nil, true)
+				s.workers.sum(dst, theta, nil, nil, true)
 			}
 			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(len(g.count)), "ns/unit")
 		})

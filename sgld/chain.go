@@ -69,9 +69,17 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 		}
 		r = &p.Request
 	}
-	kappa := 1 / (r.PriorSD * r.PriorSD)
+	of, err := newModel(r)
+	if err != nil {
+		return nil, err
+	}
+	f := of.facts()
+	laws, err := r.Prior.bind(of.names(), r.Encoding)
+	if err != nil {
+		return nil, err
+	}
+	kappa := laws.precisions(g.d, f.copies)
 	var root *mat.Dense
-	var err error
 	switch p.Metric {
 	case MetricBought:
 		norm := gramNorm(len(g.numbers)+g.cats, g.d)
@@ -80,30 +88,30 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 			return nil, err
 		}
 		res.Events = append(res.Events, event)
-		if root, err = boughtRoot(gram, g.d, p.gramNu, kappa); err != nil {
+		if root, err = boughtRoot(gram, g.d, p.gramNu, f.weight, kappa); err != nil {
 			return nil, err
 		}
-		p = p.withBound(rootNormBound(root, r.Encoding))
+		p = p.withBound(rootNormBound(root, r.Encoding) * f.most / f.share)
 	case MetricPublic:
-		if root, err = publicRoot(r.Encoding, p.Units, kappa); err != nil {
+		if root, err = publicRoot(r.Encoding, p.Units, f.weight, kappa); err != nil {
 			return nil, err
 		}
 	default:
 		root = identityRoot(g.d)
 	}
-	m, err := newMetric(root, p.Clip, p.largestNoise())
+	m, err := p.scaled(f).metric(root, p.relaxingUnits(), kappa, p.Clip, p.largestNoise())
 	if err != nil {
 		return nil, err
 	}
-	sum, err := newNoisySum(g, r.Adjacency, m.m, p.Clip, p.Rate, bits("steps"))
+	sum, err := newNoisySum(g, r.Adjacency, of, m, p.Clip, p.Rate, bits("steps"))
 	if err != nil {
 		return nil, err
 	}
 	res.Plan = p
-	res.Draws.Names = r.Encoding.Coefficients
+	res.Draws.Names = of.names()
 	start := bits("start")
 	for c := range r.Chains {
-		draws, err := runChain(ctx, p, m, sum, start, func(done int64) {
+		draws, err := runChain(ctx, p, m, sum, laws, start, func(done int64) {
 			if progress != nil {
 				progress(int64(c)*p.Steps+done, int64(r.Chains)*p.Steps)
 			}
@@ -142,13 +150,12 @@ func (p *Plan) withBound(bound float64) *Plan {
 // reports tell no more than the step count.
 const progressEvery = 64
 
-// runChain runs one chain and returns its draws, [iteration][coefficient].
-func runChain(ctx context.Context, p *Plan, m *metric, sum *noisySum, start privacy.Bits, report func(int64)) ([][]float64, error) {
-	d := sum.design.d
-	x := &state{phi: make([]float64, d), theta: make([]float64, d)}
-	kappa := 1 / (p.Request.PriorSD * p.Request.PriorSD)
+// runChain runs one chain and returns its draws, [iteration][parameter].
+func runChain(ctx context.Context, p *Plan, m *metric, sum *noisySum, laws densities, start privacy.Bits, report func(int64)) ([][]float64, error) {
+	d := m.dim()
+	x := newState(d)
 	if p.Request.Init == InitPrior {
-		if err := x.fromPrior(m, p.Request.PriorSD, start); err != nil {
+		if err := x.fromPrior(m, laws, start); err != nil {
 			return nil, err
 		}
 	}
@@ -169,7 +176,7 @@ func runChain(ctx context.Context, p *Plan, m *metric, sum *noisySum, start priv
 			if err := sum.draw(noisy, x.theta, s.NoiseMultiplier); err != nil {
 				return nil, err
 			}
-			x.step(m, noisy, s.StepSize, p.Rate, kappa)
+			x.step(m, noisy, s.StepSize, p.Rate, laws)
 			if k >= first && (k-first)%p.Thin == 0 {
 				for _, v := range x.theta {
 					if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -186,16 +193,14 @@ func runChain(ctx context.Context, p *Plan, m *metric, sum *noisySum, start priv
 
 var errDiverged = fmt.Errorf("the chain left the range of numbers: lower --step-size")
 
-// fromPrior starts at a draw from the prior: public randomness, on a lattice
-// fine enough not to matter.
-func (x *state) fromPrior(m *metric, sd float64, b privacy.Bits) error {
-	spacing := math.Ldexp(1, int(math.Floor(math.Log2(sd)))-40)
-	g, err := privacy.NewGaussian(sd, spacing)
-	if err != nil {
-		return err
-	}
-	for i := range x.theta {
-		x.theta[i] = float64(g.Draw(b)) * spacing
+// fromPrior starts at a draw from the prior: public randomness.
+func (x *state) fromPrior(m *metric, laws densities, b privacy.Bits) error {
+	for i, law := range laws {
+		v, err := law.draw(b)
+		if err != nil {
+			return err
+		}
+		x.theta[i] = v
 	}
 	return m.toPhi(x.phi, x.theta)
 }

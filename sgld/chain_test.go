@@ -54,7 +54,7 @@ func robustPlan(enc datasets.Encoding, q, eta float64, draws int, thin int64) *P
 	warmup := int64(2000)
 	steps := warmup + int64(draws)*thin
 	return &Plan{
-		Request: Request{Encoding: enc, Adjacency: accountant.AddRemove, PriorSD: 1, Init: InitPrior, Chains: 1, Draws: draws},
+		Request: Request{Encoding: enc, Adjacency: accountant.AddRemove, Init: InitPrior, Chains: 1, Draws: draws},
 		Metric:  MetricIdentity, Clip: robust.c, Rate: q, Steps: steps, Warmup: warmup, Thin: thin, StepSize: eta, NoiseMultiplier: z,
 		Segments: []Segment{{Steps: steps, StepSize: eta, NoiseMultiplier: z}},
 	}
@@ -164,11 +164,12 @@ func TestRunStops(t *testing.T) {
 // holds for every row.
 func TestMetricRoots(t *testing.T) {
 	enc := testEncoding()
-	root, err := publicRoot(enc, 10_000, 1)
+	ones := []float64{1, 1, 1, 1, 1}
+	root, err := publicRoot(enc, 10_000, 0.25, ones)
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit := math.Sqrt(publicNorm2(enc) / (10_000 * logisticCurvature))
+	limit := math.Sqrt(publicNorm2(enc) / (10_000 * 0.25))
 	bound := rootNormBound(root, enc)
 	for _, x := range []float64{-1, -0.3, 1} {
 		for b := range uint16(2) {
@@ -188,7 +189,7 @@ func TestMetricRoots(t *testing.T) {
 			}
 		}
 	}
-	if _, err := boughtRoot(make([]float64, 25), 5, 0.5, 1); err != nil {
+	if _, err := boughtRoot(make([]float64, 25), 5, 0.5, 0.25, ones); err != nil {
 		t.Error(err)
 	}
 }

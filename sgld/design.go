@@ -30,9 +30,11 @@ type design struct {
 
 	x      []float64 // blocks × numbers × lanes, in [−1, 1]
 	code   []uint16  // blocks × joints × lanes, below entries
-	y      []uint8   // of each distinct unit
+	y      []uint8   // of each distinct unit, where the target is binary
+	target []float64 // blocks × lanes, where it is a number: between its encoded bounds
+	class  []uint16  // blocks × lanes, where it has levels: below their number
 	count  []int64   // multiplicity of each distinct unit, below 2³¹
-	weight []int64   // blocks × lanes: the same, negative for y = 1, zero in the filling
+	weight []int64   // blocks × lanes: the same, negative for a y of 1, zero in the filling
 	unit   []uint32  // distinct unit of every row, the rows of one unit together, for batches
 }
 
@@ -78,14 +80,21 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 	g.code = make([]uint16, room*int64(nj))
 	g.weight = make([]int64, room)
 	g.count = make([]int64, 0, rows)
-	g.y = make([]uint8, 0, rows)
 	g.unit = make([]uint32, 0, rows)
+	switch enc.Outcome {
+	case datasets.Numeric:
+		g.target = make([]float64, room)
+	case datasets.Levels:
+		g.class = make([]uint16, room)
+	default:
+		g.y = make([]uint8, 0, rows)
+	}
 	seen := make(map[string]uint32, rows)
-	key := make([]byte, 8*nn+2*nj+1)
+	key := make([]byte, 8*nn+2*nj+8)
 	xs := make([]float64, nn)
 	codes := make([]uint16, nj)
 	for _, rec := range records {
-		y := rec.Column(len(enc.Features)).(*array.Uint8)
+		outcome := outcomeOf(rec.Column(len(enc.Features)), enc)
 		for row := range int(rec.NumRows()) {
 			g.encodeRow(rec, enc, categories, row, xs, codes)
 			for i, v := range xs {
@@ -94,13 +103,21 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 			for i, v := range codes {
 				binary.LittleEndian.PutUint16(key[8*nn+2*i:], v)
 			}
-			key[len(key)-1] = y.Value(row) & 1
+			y := outcome(row)
+			binary.LittleEndian.PutUint64(key[len(key)-8:], math.Float64bits(y))
 			u, ok := seen[string(key)]
 			if !ok {
-				u = uint32(len(g.y))
+				u = uint32(len(g.count))
 				seen[string(key)] = u
 				g.put(int(u), xs, codes)
-				g.y = append(g.y, y.Value(row)&1)
+				switch {
+				case g.target != nil:
+					g.target[u] = y
+				case g.class != nil:
+					g.class[u] = uint16(y)
+				default:
+					g.y = append(g.y, uint8(y))
+				}
 				g.count = append(g.count, 0)
 			}
 			g.count[u]++
@@ -112,14 +129,16 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 			g.unit = append(g.unit, uint32(u))
 		}
 	}
-	blocks := (len(g.y) + lanes - 1) / lanes
+	blocks := (len(g.count) + lanes - 1) / lanes
 	g.x, g.code = g.x[:blocks*lanes*nn], g.code[:blocks*lanes*nj]
 	g.weight = g.weight[:blocks*lanes]
+	g.target = g.target[:min(blocks*lanes, len(g.target))]
+	g.class = g.class[:min(blocks*lanes, len(g.class))]
 	for u, m := range g.count {
 		g.weight[u] = g.signed(u, m)
 	}
 	// The filling names an entry of each joint code, as every unit does.
-	for u := len(g.y); u < blocks*lanes; u++ {
+	for u := len(g.count); u < blocks*lanes; u++ {
 		for i, j := range g.joints {
 			codes[i] = uint16(j.first)
 		}
@@ -129,8 +148,33 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 	return g, nil
 }
 
-// signed returns the weight of unit u counted m times: −m for y = 1.
-func (g *design) signed(u int, m int64) int64 { return m * (1 - 2*int64(g.y[u])) }
+// outcomeOf returns the target of each row of a column: 0 or 1 of a binary one, the
+// index of a level, or a number between the encoded bounds, whatever the column holds.
+func outcomeOf(column arrow.Array, enc datasets.Encoding) func(row int) float64 {
+	switch enc.Outcome {
+	case datasets.Numeric:
+		values := column.(*array.Float64)
+		return func(row int) float64 { return inRange(values.Value(row)) }
+	case datasets.Levels:
+		codes := column.(*array.Uint16)
+		return func(row int) float64 {
+			if c := codes.Value(row); int(c) < len(enc.Levels) {
+				return float64(c)
+			}
+			return float64(enc.Reference)
+		}
+	}
+	bits := column.(*array.Uint8)
+	return func(row int) float64 { return float64(bits.Value(row) & 1) }
+}
+
+// signed returns the weight of unit u counted m times: −m for a binary target of 1.
+func (g *design) signed(u int, m int64) int64 {
+	if g.y == nil {
+		return m
+	}
+	return m * (1 - 2*int64(g.y[u]))
+}
 
 // put stores the values of unit u.
 func (g *design) put(u int, xs []float64, codes []uint16) {
@@ -192,14 +236,15 @@ func (g *design) dense(dst []float64, u int) {
 }
 
 // factors returns for every unit of every block the clip factor under m, zero in
-// the filling.
+// the filling. The map may have inputs beside the encoding's coefficients: the row is
+// zero there.
 func (g *design) factors(clip privacy.Clip, m *privacy.Map) []float64 {
 	out := make([]float64, len(g.weight))
 	row := make([]float64, g.d)
-	for u := range g.y {
+	for u := range g.count {
 		g.dense(row, u)
 		var norm2 float64
-		for j := range g.d {
+		for j := range m.Dim() {
 			var v float64
 			for i, x := range row {
 				v += m.At(j, i) * x

@@ -30,6 +30,17 @@
 // and chosen at run time; its plain twin in Go, which other machines and the build
 // tag purego use, gives the same bits.
 //
+// # Models
+//
+// A model is a file: logistic.go, linear.go, poisson.go. It tells the planner its public
+// facts, names its parameters and says how a block of sixteen units enters the sum
+// ([model] has what it owes). Residuals enter over a power of two that bounds them, so
+// that every contribution has coordinates in [−1, 1].
+//
+// For these models a clipped gradient is the gradient of a Huberised likelihood, so a
+// chain samples a proper posterior, that of the robust likelihood: [RobustLogistic],
+// [RobustLinear] and [RobustPoisson] evaluate it.
+//
 // # Planning
 //
 // [NewPlan] chooses metric, clipping norm, rate, steps, step size and noise
@@ -40,6 +51,7 @@
 // # Where to begin
 //
 // plan.go says what will run, noisysum.go what touches rows (by design.go, the
-// table, workers.go, the split, and kernel.go, the arithmetic), step.go one
-// update, chain.go the loop, precondition.go the metrics.
+// table, workers.go, the split, model.go, what a model is, and kernel.go, the
+// arithmetic), step.go one update, prior.go the priors, chain.go the loop,
+// precondition.go the metrics.
 package sgld

@@ -99,7 +99,7 @@ func TestJointCodes(t *testing.T) {
 		if entries != mixed.entries || entries > math.MaxUint16 || entries > mostEntries && len(mixed.joints) < len(sizes) {
 			t.Errorf("%v: %d entries in %d joint codes", sizes, entries, len(mixed.joints))
 		}
-		theta := make([]float64, mixed.d+1)
+		theta := make([]float64, mixed.d)
 		src := privacy.NewSeeded(1, "theta")
 		for i := range mixed.d {
 			theta[i] = math.Round(256*(2*uniform(src)-1)) / 256
@@ -110,7 +110,11 @@ func TestJointCodes(t *testing.T) {
 				factor[i] = 0.7
 			}
 			dst := make([]int64, g.d)
-			newWorkersOf(g, 3).sum(dst, theta, factor, nil, nil, true)
+			c := &glm{
+				design: g, kernel: addBlocks, factor: factor,
+				padded: make([]float64, g.d+1), theta: make([]float64, 1+len(g.numbers)), table: make([]float64, g.entries),
+			}
+			newWorkersOf(g, c, g.d, 3).sum(dst, theta, nil, nil, true)
 			return dst
 		}
 		if !slices.Equal(sum(mixed), sum(dense)) {

@@ -308,12 +308,12 @@ func pairs(t *testing.T, n int) {
 		exact := make([][]*big.Rat, g.d)
 		for j := range exact {
 			for i := range g.d {
-				exact[j] = append(exact[j], new(big.Rat).SetFloat64(s.m.At(j, i)))
+				exact[j] = append(exact[j], new(big.Rat).SetFloat64(s.metric.m.At(j, i)))
 			}
 		}
 		// 2.2360679775 is above √5.
 		room := new(big.Rat).SetFloat64(2.2360679775)
-		room.Mul(room, new(big.Rat).SetFloat64(s.m.Spacing()))
+		room.Mul(room, new(big.Rat).SetFloat64(s.metric.m.Spacing()))
 		room.Sub(new(big.Rat).SetFloat64(c), room).Mul(room, new(big.Rat).SetInt64(privacy.Unit))
 		room.Mul(room, room)
 		row, before, after := make([]float64, g.d), make([]int64, g.d), make([]int64, g.d)
@@ -343,7 +343,7 @@ func pairs(t *testing.T, n int) {
 			for j := range row {
 				var y float64
 				for i, x := range row {
-					y += s.m.At(j, i) * x
+					y += s.metric.m.At(j, i) * x
 				}
 				plain2 += y * y
 			}
@@ -364,12 +364,12 @@ func pairs(t *testing.T, n int) {
 					with[i], naively[i] = without[i]+v[i], without[i]+plain[i]
 				}
 				moves := func(with []int64) bool {
-					s.m.Apply(before, without)
-					s.m.Apply(after, with)
+					s.metric.m.Apply(before, without)
+					s.metric.m.Apply(after, with)
 					for i := range after {
 						after[i] -= before[i]
 					}
-					return exactBelow(after, c, s.m.Spacing())
+					return exactBelow(after, c, s.metric.m.Spacing())
 				}
 				if !moves(with) {
 					t.Fatal("a unit moves the rounded sum by more than C")

@@ -6,8 +6,15 @@ import "math"
 // The gradient is r·x with residual r = σ(u) − y in [−1, 1], and the curvature
 // in u is at most ¼.
 
-// logisticCurvature bounds ℓ″.
-const logisticCurvature = 0.25
+type logistic struct{ glmNames }
+
+func (logistic) facts() facts {
+	return facts{weight: 0.25, curvature: 0.25, least: 1, most: 1, scale: 1, copies: 1, share: 1, cost: 1, gradient: true}
+}
+
+func (logistic) contribution(g *design, m *metric, clip float64) (contribution, error) {
+	return newGLM(g, m, clip, addBlocks)
+}
 
 // The functions below are evaluated by several kernels, which must agree on
 // every bit. So they use no library exponential and no table; a product that is

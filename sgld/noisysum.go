@@ -12,9 +12,8 @@ import (
 type noisySum struct {
 	design    *design
 	adjacency accountant.Adjacency
-	m         *privacy.Map
-	clip      privacy.Clip
-	factor    []float64
+	metric    *metric
+	clip      float64
 	rate      float64
 	coin      privacy.Bernoulli
 	bits      privacy.Bits
@@ -26,11 +25,10 @@ type noisySum struct {
 	noise   []int64
 	sum     []int64
 	image   []int64
-	theta   []float64
 }
 
-func newNoisySum(g *design, adj accountant.Adjacency, m *privacy.Map, clipNorm, rate float64, bits privacy.Bits) (*noisySum, error) {
-	clip, err := privacy.NewClip(clipNorm, m)
+func newNoisySum(g *design, adj accountant.Adjacency, of model, m *metric, clipNorm, rate float64, bits privacy.Bits) (*noisySum, error) {
+	what, err := of.contribution(g, m, clipNorm)
 	if err != nil {
 		return nil, err
 	}
@@ -38,11 +36,12 @@ func newNoisySum(g *design, adj accountant.Adjacency, m *privacy.Map, clipNorm, 
 	if err != nil {
 		return nil, err
 	}
+	d := m.dim()
 	s := &noisySum{
-		design: g, adjacency: adj, m: m, clip: clip, factor: g.factors(clip, m), rate: rate, coin: coin, bits: bits,
-		workers: newWorkers(g),
+		design: g, adjacency: adj, metric: m, clip: clipNorm, rate: rate, coin: coin, bits: bits,
+		workers: newWorkers(g, what, d),
 		noiseOf: map[float64]privacy.Gaussian{}, ran: map[float64]int64{},
-		noise: make([]int64, g.d), sum: make([]int64, g.d), image: make([]int64, g.d), theta: make([]float64, g.d+1),
+		noise: make([]int64, d), sum: make([]int64, d), image: make([]int64, d),
 	}
 	if rate < 1 {
 		s.batch = newBatch(rate, len(g.unit))
@@ -50,28 +49,27 @@ func newNoisySum(g *design, adj accountant.Adjacency, m *privacy.Map, clipNorm, 
 	return s, nil
 }
 
-// draw writes Σ_{i∈B} clip_C(Rᵀ∇ℓᵢ(θ)) + z·C·ξ to dst (length d), a point of
+// draw writes Σ_{i∈B} clip_C(Rᵀ∇ℓᵢ(θ)) + z·C·ξ to dst (of θ's length), a point of
 // the output lattice. The noise is drawn before the batch, in one block, so
 // that the time it takes says nothing about the sum.
 func (s *noisySum) draw(dst, theta []float64, z float64) error {
+	spacing := s.metric.m.Spacing()
 	g, ok := s.noiseOf[z]
 	if !ok {
 		var err error
-		if g, err = stepNoise(s.clip.Norm(), z, s.m.Spacing()); err != nil {
+		if g, err = stepNoise(s.clip, z, spacing); err != nil {
 			return err
 		}
 		s.noiseOf[z] = g
 	}
 	g.Fill(s.noise, s.bits)
 	s.ran[z]++
-	copy(s.theta, theta)
 	full := s.rate == 1
 	if !full {
 		s.batch.draw(s.coin, s.design.unit, s.bits)
 	}
-	s.workers.sum(s.sum, s.theta, s.factor, s.batch.units, s.batch.times, full)
-	s.m.Apply(s.image, s.sum)
-	spacing := s.m.Spacing()
+	s.workers.sum(s.sum, theta, s.batch.units, s.batch.times, full)
+	s.metric.apply(s.image, s.sum)
 	for j := range dst {
 		// An integer beyond 2⁵³ is rounded here: post-processing of the answer.
 		dst[j] = float64(s.image[j]+s.noise[j]) * spacing

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strconv"
 
 	"github.com/privsgld/privsgld/accountant"
@@ -39,12 +40,14 @@ const (
 // Nil pointers and zero counts mean "choose".
 type Request struct {
 	Encoding  datasets.Encoding
-	Rows      int64 // public number of units; 0: not public
+	Model     string   // one of Models; empty: logistic
+	NoiseSD   *float64 // of the linear model, on the encoded target: known
+	Rows      int64    // public number of units; 0: not public
 	Adjacency accountant.Adjacency
 	Method    accountant.Method // accountant of the job's (ε, δ)
 	Epsilon   accountant.Amount // the most that the job may cost
 	Delta     accountant.Amount
-	PriorSD   float64 // of the normal prior on every coefficient
+	Prior     Prior
 
 	Temperature     *float64
 	Clip            *float64
@@ -66,6 +69,7 @@ type Plan struct {
 	Units           float64 // public or noisy number of units that the plan reckons with; 0: unknown
 	Metric          string
 	Clip            float64
+	Scale           float64 // residuals enter the sum over it: a power of two, and none is larger; 0: the model's
 	Rate            float64
 	Steps           int64 // of each chain
 	StepSize        float64
@@ -81,10 +85,13 @@ type Plan struct {
 	Explain             []string           // one line a choice
 	Warnings            []string
 
-	gramNu  float64 // spectral norm of the Gram noise, roughly
-	curve   float64 // bound of the curvature in the metric
-	muTotal float64 // full batch: what all Gaussians may take, in Gaussian DP
-	muSteps float64 // what is left of it for the steps
+	model   model
+	facts   facts
+	kappa   []float64 // precisions of the prior, of one copy of the coefficients and what is beside
+	gramNu  float64   // spectral norm of the Gram noise, roughly
+	curve   float64   // bound of the curvature in the metric
+	muTotal float64   // full batch: what all Gaussians may take, in Gaussian DP
+	muSteps float64   // what is left of it for the steps
 }
 
 // Segment is a run of equal steps of each chain.
@@ -104,6 +111,8 @@ const (
 	boughtClip     = 2.0   // C over the typical row norm √(d/(n·w)) in a bought metric
 	targetStep     = 0.05  // η·λ that discretisation is held to where compute allows
 	surplusStep    = 0.1   // η·λ where the budget outlasts the compute
+	roomyTime      = 100   // relaxation times up to which a budget is spent on time before it is on wider residuals
+	residualRoom   = 4     // residuals that the lattice has room for, over that of the row with the largest norm
 	shortTime      = 500   // relaxation times below which time matters more than bias
 	longTime       = 20000 // relaxation times beyond which more buys nothing
 	honestTime     = 20    // relaxation times that a chain at temperature 1 needs
@@ -130,6 +139,9 @@ func NewPlan(r Request) (*Plan, error) {
 		return nil, fmt.Errorf("sampling rate %g: the gdp filter has no amplification by sampling, leave out --sampling-rate: %w", *r.Rate, accountant.ErrUnsupported)
 	}
 	p := &Plan{Request: r, Units: float64(r.Rows), Rate: 1}
+	if err := p.know(); err != nil {
+		return nil, err
+	}
 	if r.Rate != nil {
 		p.Rate = *r.Rate
 	}
@@ -153,6 +165,29 @@ func NewPlan(r Request) (*Plan, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// know takes what the planner must know of model and prior.
+func (p *Plan) know() error {
+	r := &p.Request
+	of, err := newModel(r)
+	if err != nil {
+		return err
+	}
+	laws, err := r.Prior.bind(of.names(), r.Encoding)
+	if err != nil {
+		return err
+	}
+	p.model, p.facts = of, of.facts()
+	d := len(r.Encoding.Coefficients)
+	p.kappa = laws.precisions(d, p.facts.copies)
+	switch dim := p.facts.dim(d); {
+	case d+len(p.facts.beside) > privacy.MaxDim:
+		return conflictf("the features have %d coefficients: at most %d are sampled", d, privacy.MaxDim)
+	case float64(r.Draws)*float64(r.Chains)*float64(dim) > mostDraws:
+		return conflictf("%d draws of %d chains with %d parameters are more than a run keeps: lower --draws or --chains", r.Draws, r.Chains, dim)
+	}
+	return nil
 }
 
 // WithCount completes a plan with the noisy number of units that it bought.
@@ -187,10 +222,6 @@ func (r *Request) check() error {
 		return conflictf("delta must lie between 0 and 1")
 	case d < 1 || d > privacy.MaxDim:
 		return conflictf("the features have %d coefficients: at most %d are sampled", d, privacy.MaxDim)
-	case float64(r.Draws)*float64(r.Chains)*float64(d) > mostDraws:
-		return conflictf("%d draws of %d chains with %d coefficients are more than a run keeps: lower --draws or --chains", r.Draws, r.Chains, d)
-	case !(r.PriorSD > 0) || math.IsInf(r.PriorSD, 0):
-		return conflictf("the prior's standard deviation must be positive")
 	case r.Chains < 1 || r.Chains > 1000:
 		return conflictf("chains must lie between 1 and 1000")
 	case r.Draws < 1 || r.Draws > 10_000_000:
@@ -343,18 +374,38 @@ func (p *Plan) feasible() error {
 	}
 	root := identityRoot(d)
 	if p.Metric == MetricPublic {
-		if root, err = publicRoot(r.Encoding, p.Units, 1/(r.PriorSD*r.PriorSD)); err != nil {
+		if root, err = publicRoot(r.Encoding, p.Units, p.facts.weight, p.kappa); err != nil {
 			return conflictf("the public metric has no root for this prior: %v", err)
 		}
 	}
-	m, err := newMetric(root, p.Clip, p.largestNoise())
+	m, err := p.scaled(p.facts).metric(root, p.relaxingUnits(), p.kappa, p.Clip, p.largestNoise())
 	if err == nil {
-		_, err = privacy.NewClip(p.Clip, m.m)
+		var none *design
+		if none, err = newDesign(nil, r.Encoding); err == nil {
+			_, err = p.model.contribution(none, m, p.Clip)
+		}
 	}
 	if err != nil {
 		return conflictf("clip %.3g does not fit the metric: %v", p.Clip, err)
 	}
 	return nil
+}
+
+// relaxingUnits are the units of a metric in which time is counted in relaxation
+// times; 0 in the coefficients' own units.
+func (p *Plan) relaxingUnits() float64 {
+	if p.relaxes() {
+		return p.Units
+	}
+	return 0
+}
+
+// scaled returns facts with the plan's scale of residuals, where it has one.
+func (p *Plan) scaled(f facts) facts {
+	if p.Scale > 0 {
+		f.scale = p.Scale
+	}
+	return f
 }
 
 func (p *Plan) chooseMetric() {
@@ -390,35 +441,73 @@ func (p *Plan) chooseMetric() {
 	}
 }
 
-// chooseClip sets C and the bound of the curvature in the chain's coordinates.
+// chooseClip sets C, the scale of residuals and the bound of the curvature in the
+// chain's coordinates.
 func (p *Plan) chooseClip() error {
-	r := &p.Request
+	r, f := &p.Request, p.facts
 	d, n := float64(len(r.Encoding.Coefficients)), p.Units
-	kappa := 1 / (r.PriorSD * r.PriorSD)
+	wide := f.curvature / f.weight
+	for _, b := range f.beside {
+		wide = math.Max(wide, b.curvature/b.weight)
+	}
+	var norm, residual float64
 	switch p.Metric {
 	case MetricBought:
-		p.Clip = boughtClip * math.Sqrt(d/(n*logisticCurvature))
-		p.curve = 1.1
+		norm = boughtClip * math.Sqrt(d/(n*f.weight))
+		residual = p.residual(norm)
+		p.Clip = norm * residual / f.share
+		p.curve = 1.1 * wide
 		// A budget that outlasts the longest useful run buys room instead.
 		if room := p.muSteps / p.sensitivity() * math.Sqrt(2*p.temperatureOr(1)/longTime/float64(r.Chains)); room > p.Clip {
 			p.Clip = room
 		}
-		p.explain("clip: %.4g, twice the typical row norm in the metric, more where the budget has room", p.Clip)
+		p.explain("clip: %.4g, twice the typical row norm in the metric%s, more where the budget has room", p.Clip, p.ofResidual(residual))
 	case MetricPublic:
 		b2 := publicNorm2(r.Encoding)
-		p.Clip = math.Sqrt(b2/(n*logisticCurvature)) * (1 + 1e-6)
-		p.curve = 1 + b2
-		p.explain("clip: %.4g, the largest row norm in the metric: nothing is clipped", p.Clip)
+		norm = math.Sqrt(b2/(n*f.weight)) * (1 + 1e-6)
+		residual = p.residual(norm)
+		p.Clip = norm * residual / f.share
+		p.curve = 1 + b2*wide
+		if residual < f.most {
+			p.explain("clip: %.4g, the largest row norm in the metric%s", p.Clip, p.ofResidual(residual))
+		} else {
+			p.explain("clip: %.4g, the largest row norm in the metric%s: nothing is clipped", p.Clip, p.ofResidual(residual))
+		}
 	default:
 		b2 := float64(1 + len(r.Encoding.Features))
-		p.Clip = math.Sqrt(b2) * (1 + 1e-6)
-		p.curve = n*logisticCurvature*b2 + kappa
+		norm = math.Sqrt(b2) * (1 + 1e-6)
+		residual = f.least
+		if r.Clip != nil {
+			// No row has a norm below 1, the intercept's.
+			residual = *r.Clip
+		}
+		p.Clip = norm * residual / f.share
+		p.curve = n*f.curvature*b2 + slices.Max(p.kappa)
+		for _, b := range f.beside {
+			p.curve = math.Max(p.curve, n*b.curvature+slices.Max(p.kappa))
+		}
 		p.explain("clip: %.4g", p.Clip)
 	}
 	if r.Clip != nil {
 		p.Clip = *r.Clip
 	}
+	p.Scale = math.Min(f.scale, powerOfTwo(residualRoom*residual))
 	return nil
+}
+
+// residual is the residual at which a row of that norm is clipped: as wide as leaves
+// the budget roomyTime relaxation times, between the model's bounds.
+func (p *Plan) residual(norm float64) float64 {
+	time := roomyTime * float64(p.Request.Chains)
+	room := p.muSteps / p.sensitivity() * math.Sqrt(2*p.temperatureOr(1)/time) / norm * p.facts.share
+	return math.Min(math.Max(room, p.facts.least), p.facts.most)
+}
+
+func (p *Plan) ofResidual(residual float64) string {
+	if p.facts.least == 1 && p.facts.most == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" times a residual of %.3g (of at most %.3g)", residual, p.facts.most)
 }
 
 // relaxes says whether time is counted in relaxation times: in a metric a
@@ -733,6 +822,7 @@ func (p *Plan) MeanError() float64 {
 // Seconds is a rough estimate of the run's time on this machine.
 func (p *Plan) Seconds() float64 {
 	perVisit := visitSeconds + visitSecondsBy*float64(len(p.Request.Encoding.Features))
+	perVisit *= p.facts.cost
 	perStep := stepSeconds + math.Max(p.Units*p.Rate, 1)*perVisit/float64(runtime.GOMAXPROCS(0))
 	if p.Rate < 1 {
 		perStep += p.Units * p.Rate * joinSeconds

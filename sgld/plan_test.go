@@ -14,7 +14,7 @@ import (
 func testRequest(eps float64) Request {
 	return Request{
 		Encoding: testEncoding(), Rows: 100_000, Adjacency: accountant.AddRemove, Method: accountant.MethodRDP,
-		Epsilon: accountant.MustAmount(strconv.FormatFloat(eps, 'f', -1, 64)), Delta: accountant.MustAmount("1e-6"), PriorSD: 1, Metric: MetricAuto, Init: InitZero, Chains: 1, Draws: 1000, Warmup: 0.3,
+		Epsilon: accountant.MustAmount(strconv.FormatFloat(eps, 'f', -1, 64)), Delta: accountant.MustAmount("1e-6"), Metric: MetricAuto, Init: InitZero, Chains: 1, Draws: 1000, Warmup: 0.3,
 	}
 }
 
@@ -139,7 +139,7 @@ func TestPlansThatRun(t *testing.T) {
 			r.Schedule.Alpha = 1
 		},
 		func(r *Request) { r.Epsilon = accountant.MustAmount("1e7"); r.Rows = 1_000_000_000 },
-		func(r *Request) { r.Rows = 1; r.PriorSD = 1e6 },
+		func(r *Request) { r.Rows = 1; r.Prior = Prior{all: density{scale: 1e6}} },
 		func(r *Request) { r.Metric = MetricBought; r.Rows = 10 },
 	} {
 		r := testRequest(1)

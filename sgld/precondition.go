@@ -12,65 +12,105 @@ import (
 
 // metric is the public preconditioner P = R Rᵀ, fixed for a run. R is held by
 // the exact linear map of the noisy sum, so that the mechanism and the chain
-// use the very same entries.
+// use the very same entries. Where a model has several linear predictors, each
+// has a copy of the encoding's coefficients, and R is the same for all of them.
+//
+// Sums are of residuals over a public scale, a power of two, that keeps them within
+// [−1, 1]; the map has the scale as a factor of each row of R.
 type metric struct {
-	m *privacy.Map // output j, input i: R[i][j]
+	m      *privacy.Map // of one copy: output j, input i: R[i][j]·scale[i]
+	copies int
+	inv    []float64 // 1/scale[i]
 }
 
-// root returns R[i][j]: θ_i = Σ_j R[i][j] φ_j.
-func (m *metric) root(i, j int) float64 { return m.m.At(j, i) }
+// dim returns the number of parameters.
+func (m *metric) dim() int { return m.copies * m.m.Dim() }
 
+// root returns R[i][j] of one copy: θ_i = Σ_j R[i][j] φ_j.
+func (m *metric) root(i, j int) float64 { return m.m.At(j, i) * m.inv[i] }
+
+// toTheta writes Rφ to theta.
 func (m *metric) toTheta(theta, phi []float64) {
-	for i := range theta {
-		var v float64
-		for j, p := range phi {
-			v += m.root(i, j) * p
+	d := m.m.Dim()
+	for ; len(theta) > 0; theta, phi = theta[d:], phi[d:] {
+		for i := range theta[:d] {
+			var v float64
+			for j, p := range phi[:d] {
+				v += m.root(i, j) * p
+			}
+			theta[i] = v
 		}
-		theta[i] = v
+	}
+}
+
+// pull writes Rᵀg, the gradient in the metric's coordinates, to dst.
+func (m *metric) pull(dst, g []float64) {
+	d := m.m.Dim()
+	for ; len(dst) > 0; dst, g = dst[d:], g[d:] {
+		for j := range dst[:d] {
+			var v float64
+			for i, t := range g[:d] {
+				v += m.root(i, j) * t
+			}
+			dst[j] = v
+		}
+	}
+}
+
+// apply writes the image of an exact sum to dst, in steps of the output lattice.
+func (m *metric) apply(dst, sum []int64) {
+	d := m.m.Dim()
+	for ; len(dst) > 0; dst, sum = dst[d:], sum[d:] {
+		m.m.Apply(dst[:d], sum[:d])
 	}
 }
 
 // toPhi solves Rφ = θ: for a start other than zero.
 func (m *metric) toPhi(phi, theta []float64) error {
-	d := len(theta)
+	d := m.m.Dim()
 	r := mat.NewDense(d, d, nil)
 	for i := range d {
 		for j := range d {
 			r.Set(i, j, m.root(i, j))
 		}
 	}
-	var x mat.VecDense
-	if err := x.SolveVec(r, mat.NewVecDense(d, append([]float64(nil), theta...))); err != nil {
-		var cond mat.Condition
-		if !errors.As(err, &cond) {
-			return errMetric
+	for ; len(phi) > 0; phi, theta = phi[d:], theta[d:] {
+		var x mat.VecDense
+		if err := x.SolveVec(r, mat.NewVecDense(d, append([]float64(nil), theta[:d]...))); err != nil {
+			var cond mat.Condition
+			if !errors.As(err, &cond) {
+				return errMetric
+			}
 		}
+		copy(phi, x.RawVector().Data)
 	}
-	copy(phi, x.RawVector().Data)
 	return nil
 }
 
 var errMetric = errors.New("the metric is not positive definite")
 
-// newMetric returns the metric with root r (R[i][j]) for a clipping norm c and
-// noise multipliers up to z: the map of the noisy sum applies Rᵀ.
-func newMetric(r *mat.Dense, c, z float64) (*metric, error) {
+// newMetric returns the metric with root r (R[i][j]) of each of the copies, for
+// residuals of a scale for each coefficient, a clipping norm c and noise multipliers
+// up to z: the map of the noisy sum applies Rᵀ.
+func newMetric(r *mat.Dense, copies int, scale []float64, c, z float64) (*metric, error) {
 	d, _ := r.Dims()
 	g, err := privacy.Spacing(c, z)
 	if err != nil {
 		return nil, err
 	}
 	t := make([]float64, d*d)
-	for j := range d {
-		for i := range d {
-			t[j*d+i] = r.At(i, j)
+	inv := make([]float64, d)
+	for i, s := range scale {
+		inv[i] = 1 / s
+		for j := range d {
+			t[j*d+i] = r.At(i, j) * s
 		}
 	}
 	m, err := privacy.NewMap(t, d, g)
 	if err != nil {
 		return nil, err
 	}
-	return &metric{m: m}, nil
+	return &metric{m: m, copies: copies, inv: inv}, nil
 }
 
 // inverseRoot returns R with R Rᵀ = A⁻¹ for a positive-definite A = L Lᵀ:
@@ -145,17 +185,17 @@ func publicNorm2(enc datasets.Encoding) float64 {
 	return s
 }
 
-// publicRoot returns the root of P = (n·w·E₀ + κI)⁻¹ with w the curvature
-// bound of the model and κ the prior precision.
-func publicRoot(enc datasets.Encoding, n, priorPrecision float64) (*mat.Dense, error) {
-	return regularisedRoot(publicGram(enc), n*logisticCurvature, priorPrecision)
+// publicRoot returns the root of P = (n·w·E₀ + K)⁻¹ with w the curvature that the
+// model expects of a unit and K the diagonal matrix of the prior's precisions.
+func publicRoot(enc datasets.Encoding, n, w float64, priorPrecision []float64) (*mat.Dense, error) {
+	return regularisedRoot(publicGram(enc), n*w, priorPrecision)
 }
 
-// boughtRoot returns the root of P = (w·(G₊ + νI) + κI)⁻¹ from a noisy Gram
+// boughtRoot returns the root of P = (w·(G₊ + νI) + K)⁻¹ from a noisy Gram
 // matrix G with noise of spectral norm about ν: G₊ has its negative eigenvalues
 // set to zero, so that G₊ + νI dominates the true Gram matrix but for a tail of
 // the noise. Post-processing of a released answer.
-func boughtRoot(gram []float64, d int, nu, priorPrecision float64) (*mat.Dense, error) {
+func boughtRoot(gram []float64, d int, nu, w float64, priorPrecision []float64) (*mat.Dense, error) {
 	var eig mat.EigenSym
 	if !eig.Factorize(mat.NewSymDense(d, append([]float64(nil), gram...)), true) {
 		return nil, errMetric
@@ -173,17 +213,17 @@ func boughtRoot(gram []float64, d int, nu, priorPrecision float64) (*mat.Dense, 
 			g.SetSym(i, j, v)
 		}
 	}
-	return regularisedRoot(g, logisticCurvature, priorPrecision)
+	return regularisedRoot(g, w, priorPrecision)
 }
 
-func regularisedRoot(e *mat.SymDense, scale, priorPrecision float64) (*mat.Dense, error) {
+func regularisedRoot(e *mat.SymDense, scale float64, priorPrecision []float64) (*mat.Dense, error) {
 	d := e.SymmetricDim()
 	a := mat.NewSymDense(d, nil)
 	for i := range d {
 		for j := i; j < d; j++ {
 			v := scale * e.At(i, j)
 			if i == j {
-				v += priorPrecision
+				v += priorPrecision[i]
 			}
 			a.SetSym(i, j, v)
 		}

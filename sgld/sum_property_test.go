@@ -75,7 +75,7 @@ func FuzzSum(f *testing.F) {
 		s := testSum(t, rows, 1+int(w.next()%uint64(len(rows))), skewRoot(), c, 1)
 		parts := s.parts(theta)
 		for u := range parts {
-			if !exactBelow(s.exact(theta, []uint32{uint32(u)}), c, s.m.Spacing()) {
+			if !exactBelow(s.exact(theta, []uint32{uint32(u)}), c, s.metric.m.Spacing()) {
 				t.Fatal("a row adds more than C")
 			}
 		}
@@ -105,10 +105,8 @@ func FuzzSum(f *testing.F) {
 		other := testSum(t, rows, 1+int(w.next()%uint64(len(rows))), skewRoot(), c, 1)
 		for _, add := range kernels {
 			n := 1 + int(w.next()%64)
-			s.workers, other.workers = newWorkersOf(s.design, n), newWorkersOf(other.design, n)
-			s.workers.add, other.workers.add = add, add
-			copy(s.theta, theta)
-			if s.workers.sum(s.sum, s.theta, s.factor, units, times, false); !s.equals(batch) {
+			s.workers, other.workers = s.employed(n, add), other.employed(n, add)
+			if s.workers.sum(s.sum, theta, units, times, false); !s.equals(batch) {
 				t.Fatal("the sum of a batch is not that of its rows")
 			}
 			if s.exact(theta, nil); !s.equals(full) {
@@ -132,10 +130,9 @@ func TestAttackSaturation(t *testing.T) {
 	parts := s.parts(theta)
 	times := []int64{privacy.MaxUnits - 2, 1}
 	units := []uint32{0, 1}
-	copy(s.theta, theta)
-	s.workers.sum(s.sum, s.theta, s.factor, units[:1], times[:1], false)
+	s.workers.sum(s.sum, theta, units[:1], times[:1], false)
 	without := slices.Clone(s.sum)
-	s.workers.sum(s.sum, s.theta, s.factor, units, times, false)
+	s.workers.sum(s.sum, theta, units, times, false)
 	if !s.equals(addUp(5, parts, units, times)) {
 		t.Fatal("the sum is not that of its rows")
 	}

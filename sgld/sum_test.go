@@ -20,11 +20,11 @@ func testSum(t testing.TB, rows []testRow, size int, root *mat.Dense, c, q float
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMetric(root, c, 10)
+	m, err := plainMetric(root, c, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newNoisySum(g, accountant.AddRemove, m.m, c, q, privacy.NewSeeded(1, "sum"))
+	s, err := newNoisySum(g, accountant.AddRemove, logistic{}, m, c, q, privacy.NewSeeded(1, "sum"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,14 +34,25 @@ func testSum(t testing.TB, rows []testRow, size int, root *mat.Dense, c, q float
 // exact returns the rounded image of the exact sum, without noise. A batch
 // lists distinct units, each to be taken once; nil is the full batch.
 func (s *noisySum) exact(theta []float64, batch []uint32) []int64 {
-	copy(s.theta, theta)
 	times := make([]int64, len(batch))
 	for i := range times {
 		times[i] = 1
 	}
-	s.workers.sum(s.sum, s.theta, s.factor, batch, times, batch == nil)
-	s.m.Apply(s.image, s.sum)
+	s.workers.sum(s.sum, theta, batch, times, batch == nil)
+	s.metric.apply(s.image, s.sum)
 	return slices.Clone(s.image)
+}
+
+// plainMetric is the metric of logistic regression with that root.
+func plainMetric(root *mat.Dense, c, z float64) (*metric, error) {
+	return logistic{}.facts().metric(root, 0, nil, c, z)
+}
+
+// employed returns n workers for the sum of s by that kernel.
+func (s *noisySum) employed(n int, kernel func(*operands)) *workers {
+	c := *s.workers.what.(*glm)
+	c.kernel = kernel
+	return newWorkersOf(s.design, &c, s.metric.dim(), n)
 }
 
 func skewRoot() *mat.Dense {
@@ -91,7 +102,7 @@ func TestSumAgainstPlainLoop(t *testing.T) {
 			t.Fatalf("clip %g: the case does not test what it should", c)
 		}
 		for j := range want {
-			if d := math.Abs(float64(got[j])*s.m.Spacing() - want[j]); d > 1e-6*c*float64(len(rows)) {
+			if d := math.Abs(float64(got[j])*s.metric.m.Spacing() - want[j]); d > 1e-6*c*float64(len(rows)) {
 				t.Errorf("clip %g, coordinate %d: off by %g", c, j, d)
 			}
 		}
@@ -117,8 +128,7 @@ func TestSumSameBits(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 7, 16, 64} {
 		for k, add := range kernels {
 			s := testSum(t, shuffled, 97, skewRoot(), 0.05, 1)
-			s.workers = newWorkersOf(s.design, n)
-			s.workers.add = add
+			s.workers = s.employed(n, add)
 			if got := s.exact(testTheta, nil); !slices.Equal(got, want) {
 				t.Errorf("%d workers, kernel %d: other bits", n, k)
 			}
@@ -159,7 +169,7 @@ func TestSumSensitivity(t *testing.T) {
 			s := testSum(t, slices.Delete(slices.Clone(rows), i, i+1), 7, skewRoot(), c, 1)
 			moved := new(big.Rat)
 			for j, v := range s.exact(theta, nil) {
-				d := new(big.Rat).SetFloat64(s.m.Spacing())
+				d := new(big.Rat).SetFloat64(s.metric.m.Spacing())
 				d.Mul(d, new(big.Rat).SetInt64(full[j]-v))
 				moved.Add(moved, d.Mul(d, d))
 			}
@@ -216,7 +226,7 @@ func TestNoiseOfTheSum(t *testing.T) {
 			t.Fatal(err)
 		}
 		for j, v := range dst {
-			d := (v - float64(exact[j])*s.m.Spacing()) / (z * c)
+			d := (v - float64(exact[j])*s.metric.m.Spacing()) / (z * c)
 			sum2 += d * d
 		}
 	}

@@ -15,9 +15,8 @@ import (
 // on a busy machine, is not waited for.
 type workers struct {
 	design *design
-	add    func(*operands)
-	theta  []float64 // of the intercept and the numbers
-	table  []float64 // of the entries of the joint codes
+	what   contribution
+	factor []float64 // what.bounds
 	w      []*worker
 	help   []func()
 	chunk  int // units that a worker takes at a time: some microseconds
@@ -25,28 +24,22 @@ type workers struct {
 	failed atomic.Bool
 
 	// Of the step in hand.
-	factor []float64
-	units  []uint32
-	times  []int64
-	full   bool
-	parts  int
-	next   atomic.Int64
+	units []uint32
+	times []int64
+	full  bool
+	parts int
+	next  atomic.Int64
 }
 
 // worker is what one goroutine writes to.
 type worker struct {
 	state atomic.Uint32 // gone, lingering, called or running
 
-	o       operands
-	sums    []int64
-	entries []int64
-	total   []int64 // by coefficient, and what the reference levels have
+	part  part
+	total []int64 // by parameter
 
-	// A block of units of a batch.
-	x      []float64
-	code   []uint16
-	bound  []float64
-	weight []int64
+	blocks blocks
+	batch  blocks // a block of units of a batch
 
 	_ [64]byte // nothing of another worker in the same cache line
 }
@@ -62,43 +55,43 @@ const (
 // tens of microseconds where there are none.
 const patience = 100
 
-func newWorkers(g *design) *workers { return newWorkersOf(g, runtime.GOMAXPROCS(0)) }
+func newWorkers(g *design, what contribution, d int) *workers {
+	return newWorkersOf(g, what, d, runtime.GOMAXPROCS(0))
+}
 
-func newWorkersOf(g *design, n int) *workers {
+// newWorkersOf returns n workers for sums of d parameters.
+func newWorkersOf(g *design, what contribution, d, n int) *workers {
 	w := &workers{
-		design: g, add: addBlocks, theta: make([]float64, 1+len(g.numbers)), table: make([]float64, g.entries),
+		design: g, what: what, factor: what.bounds(),
 		w: make([]*worker, n), help: make([]func(), n),
 	}
 	w.chunk = lanes * max(1, 512/(8+len(g.numbers)+8*len(g.joints)))
 	const slack = 8 // between the memory of two workers
 	for k := range w.w {
-		sums := sumLanes * len(w.theta)
-		entries := entryCopies * g.entries
-		ints := make([]int64, sums+entries+lanes+g.d+1+slack)
+		ints := make([]int64, lanes+d+slack)
 		w.w[k] = &worker{
-			sums: ints[:sums], entries: ints[sums : sums+entries], weight: ints[sums+entries:][:lanes], total: ints[sums+entries+lanes:][:g.d+1],
-			x: make([]float64, lanes*len(g.numbers)), code: make([]uint16, lanes*len(g.joints)), bound: make([]float64, lanes),
+			part: what.part(), total: ints[lanes:][:d],
+			batch: blocks{
+				x: make([]float64, lanes*len(g.numbers)), code: make([]uint16, lanes*len(g.joints)), weight: ints[:lanes],
+				target: make([]float64, min(lanes, len(g.target))), class: make([]uint16, min(lanes, len(g.class))), bound: make([]float64, min(lanes, len(w.factor))),
+			},
 		}
 		w.help[k] = func() { w.helper(w.w[k]) }
 	}
 	return w
 }
 
-// sum adds up all contributions of a step into dst (length d). theta has length
-// d+1 with a zero at the end. In full, every distinct unit counts with its
-// multiplicity; otherwise units[i] counts times[i] times.
-func (w *workers) sum(dst []int64, theta, factor []float64, units []uint32, times []int64, full bool) {
+// sum adds up all contributions of a step at theta into dst, both by parameter. In
+// full, every distinct unit counts with its multiplicity; otherwise units[i] counts
+// times[i] times.
+func (w *workers) sum(dst []int64, theta []float64, units []uint32, times []int64, full bool) {
 	g := w.design
-	w.theta[0] = theta[0]
-	for j, o := range g.numbers {
-		w.theta[1+j] = theta[o]
-	}
-	g.expand(w.table, theta)
+	w.what.begin(theta)
 	n := len(units)
 	if full {
 		n = len(g.count)
 	}
-	w.factor, w.units, w.times, w.full = factor, units, times, full
+	w.units, w.times, w.full = units, times, full
 	w.parts = min(len(w.w), (n+w.chunk-1)/w.chunk)
 	w.next.Store(0)
 	helpers := w.w[min(1, w.parts):w.parts]
@@ -160,85 +153,74 @@ func (w *workers) guarded(k *worker) {
 
 // run takes chunks until none is left.
 func (w *workers) run(k *worker) {
-	g := w.design
-	k.o = operands{
-		numbers: len(g.numbers), joints: len(g.joints),
-		theta: w.theta, table: w.table, sums: k.sums, entries: k.entries,
-	}
 	for {
 		chunk := int(w.next.Add(1) - 1)
 		if w.full && !k.wholeBlocks(w, chunk) || !w.full && !k.batchBlocks(w, chunk) {
 			break
 		}
 	}
-	k.finish(g)
+	k.part.finish(k.total)
 }
 
 // wholeBlocks adds the blocks of a chunk as they are stored; false past the end.
 func (k *worker) wholeBlocks(w *workers, chunk int) bool {
-	g, o := w.design, &k.o
+	g, b := w.design, &k.blocks
 	lo, hi := chunk*w.chunk, min((chunk+1)*w.chunk, len(g.weight))
 	if lo >= hi {
 		return false
 	}
-	o.x = g.x[lo*o.numbers : hi*o.numbers]
-	o.code = g.code[lo*o.joints : hi*o.joints]
-	o.bound = w.factor[lo:hi]
-	o.weight = g.weight[lo:hi]
-	w.add(o)
+	b.x = g.x[lo*len(g.numbers) : hi*len(g.numbers)]
+	b.code = g.code[lo*len(g.joints) : hi*len(g.joints)]
+	if g.target != nil {
+		b.target = g.target[lo:hi]
+	}
+	if g.class != nil {
+		b.class = g.class[lo:hi]
+	}
+	if w.factor != nil {
+		b.bound = w.factor[lo:hi]
+	}
+	b.weight = g.weight[lo:hi]
+	k.part.add(b)
 	return true
 }
 
 // batchBlocks gathers the units of a chunk of the batch into blocks and adds
 // those; false past the end.
 func (k *worker) batchBlocks(w *workers, chunk int) bool {
-	g, o := w.design, &k.o
+	g, b := w.design, &k.batch
+	numbers, joints := len(g.numbers), len(g.joints)
 	lo, hi := chunk*w.chunk, min((chunk+1)*w.chunk, len(w.units))
 	if lo >= hi {
 		return false
 	}
-	o.x, o.code, o.bound, o.weight = k.x, k.code, k.bound, k.weight
 	for ; lo < hi; lo += lanes {
 		for l := range lanes {
 			if lo+l >= hi {
 				// What an earlier block left in this lane is valid, and counts zero times.
-				k.weight[l] = 0
+				b.weight[l] = 0
 				continue
 			}
 			u := int(w.units[lo+l])
 			block, lane := u/lanes, u%lanes
-			for i := range o.numbers {
-				k.x[i*lanes+l] = g.x[(block*o.numbers+i)*lanes+lane]
+			for i := range numbers {
+				b.x[i*lanes+l] = g.x[(block*numbers+i)*lanes+lane]
 			}
-			for i := range o.joints {
-				k.code[i*lanes+l] = g.code[(block*o.joints+i)*lanes+lane]
+			for i := range joints {
+				b.code[i*lanes+l] = g.code[(block*joints+i)*lanes+lane]
 			}
-			k.bound[l] = w.factor[u]
-			k.weight[l] = g.signed(u, w.times[lo+l])
+			if g.target != nil {
+				b.target[l] = g.target[u]
+			}
+			if g.class != nil {
+				b.class[l] = g.class[u]
+			}
+			if w.factor != nil {
+				b.bound[l] = w.factor[u]
+			}
+			b.weight[l] = g.signed(u, w.times[lo+l])
 		}
-		w.add(o)
+		k.part.add(b)
 	}
 	return true
-}
-
-// finish writes the sum of all that k has added to total, and leaves zeros for
-// the next step.
-func (k *worker) finish(g *design) {
-	clear(k.total)
-	for j := range len(g.numbers) + 1 {
-		o := 0
-		if j > 0 {
-			o = g.numbers[j-1]
-		}
-		for _, v := range k.sums[j*sumLanes : (j+1)*sumLanes] {
-			k.total[o] += v
-		}
-	}
-	for e := range g.entries {
-		p := (*[entryCopies]int64)(k.entries[e*entryCopies:])
-		k.entries[e] = p[0] + p[1] + p[2] + p[3]
-	}
-	g.unfold(k.total, k.entries)
-	clear(k.sums)
-	clear(k.entries)
 }

@@ -23,7 +23,7 @@ func TestStepAfterStep(t *testing.T) {
 	want := s.exact(testTheta, nil)
 	for _, procs := range []int{1, 2, 4} {
 		before := runtime.GOMAXPROCS(procs)
-		s.workers = newWorkersOf(s.design, 4)
+		s.workers = s.employed(4, addBlocks)
 		s.workers.chunk = 4 * lanes // enough of them for all workers
 		for i := range steps {
 			if got := s.exact(testTheta, nil); !slices.Equal(got, want) {
@@ -41,7 +41,7 @@ func TestStepAfterStep(t *testing.T) {
 // TestHelpersGo: some time after a step none of its goroutines is left.
 func TestHelpersGo(t *testing.T) {
 	s := testSum(t, testRows(5000, testTheta, 0, 16), 5000, skewRoot(), 0.05, 1)
-	s.workers = newWorkersOf(s.design, 8)
+	s.workers = s.employed(8, addBlocks)
 	before := runtime.NumGoroutine()
 	s.exact(testTheta, nil)
 	for range 1000 {
@@ -56,8 +56,7 @@ func TestHelpersGo(t *testing.T) {
 // TestWorkerFails: a panic in any worker is one with a constant text.
 func TestWorkerFails(t *testing.T) {
 	s := testSum(t, testRows(5000, testTheta, 0, 17), 5000, skewRoot(), 0.05, 1)
-	s.workers = newWorkersOf(s.design, 3)
-	s.workers.add = func(*operands) { panic("the value of a cell") }
+	s.workers = s.employed(3, func(*operands) { panic("the value of a cell") })
 	defer func() {
 		if v := recover(); v != "sgld: a worker failed" {
 			t.Errorf("panic with %v", v)

@@ -14,11 +14,12 @@
 //
 //  1. Contribution map. A row enters only through its encoding, a function of
 //     the row and of public facts (datasets.Bind; values that are no numbers or
-//     no levels go to the policy's default), and through v = Round(c·x) with
-//     |c| at most the row's clip factor. By the proof at privacy.Clip the image
-//     of v under the exact map M has norm at most C − √d·g. Guarded by
-//     TestContributionNorm in privacy and TestSumSensitivity in sgld, both in
-//     exact rational arithmetic.
+//     no levels go to the policy's default), and through v = Round(c·x) with c its
+//     residual over a public scale, |c| at most the row's clip factor, whichever the
+//     model: logistic, linear or Poisson. By the proof at privacy.Clip the image
+//     of v under the exact map M, which has the scale as a factor, has norm at most
+//     C − √d·g. Guarded by TestContributionNorm in privacy, and TestSumSensitivity
+//     and TestModelPairs in sgld, all in exact rational arithmetic.
 //  2. Exact sum. Contributions are integers and their number is below 2³¹, so
 //     sums in int64 neither round nor overflow, in any order and with any number
 //     of workers; rows that are equal after encoding may be stored once. M is

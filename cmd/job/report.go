@@ -110,7 +110,8 @@ type SamplerReport struct {
 	Thin                 int64    `json:"thin"`
 	Init                 string   `json:"init"`
 	Prior                string   `json:"prior"`
-	Bought               []string `json:"bought"` // answers that the plan buys
+	NoiseSD              *float64 `json:"noise_sd,omitempty"` // of a linear model, where it is known
+	Bought               []string `json:"bought"`             // answers that the plan buys
 	Explain              []string `json:"explain"`
 	Seconds              float64  `json:"predicted_seconds,omitempty"` // of a plan
 }
@@ -246,7 +247,7 @@ func samplerReport(p *sgld.Plan, model, temperature string) SamplerReport {
 		EffectiveTemperature: p.Temperature, Metric: p.Metric, Clip: p.Clip, SamplingRate: p.Rate, Steps: p.Steps,
 		StepSize: p.StepSize, Schedule: r.Schedule.String(), NoiseMultiplier: p.NoiseMultiplier, DiffusionTime: p.DiffusionTime,
 		Chains: r.Chains, Draws: r.Draws, Warmup: p.Warmup, Thin: p.Thin, Init: r.Init,
-		Prior: fmt.Sprintf("normal:%g", r.PriorSD), Bought: []string{}, Explain: p.Explain, Features: []string{},
+		Prior: r.Prior.String(), NoiseSD: r.NoiseSD, Bought: []string{}, Explain: p.Explain, Features: []string{},
 	}
 	if p.CountEpsilon != nil {
 		s.Bought = append(s.Bought, fmt.Sprintf("count with epsilon %s", p.CountEpsilon))

@@ -17,7 +17,8 @@ type settings struct {
 	Target          string   `json:"target"`
 	Features        []string `json:"features,omitempty"` // left out: all
 	Temperature     *float64 `json:"temperature,omitempty"`
-	PriorSD         float64  `json:"prior_sd"`
+	Prior           string   `json:"prior"`
+	NoiseSD         *float64 `json:"noise_sd,omitempty"`
 	Clip            *float64 `json:"clip,omitempty"`
 	Rate            *float64 `json:"sampling_rate,omitempty"`
 	Steps           *int64   `json:"steps,omitempty"`
@@ -35,7 +36,7 @@ type settings struct {
 func (p *prepared) settings() settings {
 	q := p.run.Sampler
 	return settings{
-		Model: p.model, Target: p.binding.Encoding().Target, Features: p.run.Features, Temperature: q.Temperature, PriorSD: q.PriorSD,
+		Model: p.model, Target: p.binding.Encoding().Target, Features: p.run.Features, Temperature: q.Temperature, Prior: q.Prior.String(), NoiseSD: q.NoiseSD,
 		Clip: q.Clip, Rate: q.Rate, Steps: q.Steps, StepSize: q.StepSize, NoiseMultiplier: q.NoiseMultiplier,
 		Schedule: q.Schedule.String(), Metric: q.Metric, Init: q.Init, Chains: q.Chains, Draws: q.Draws, Warmup: q.Warmup, Thin: q.Thin,
 	}

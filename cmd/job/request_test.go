@@ -36,6 +36,9 @@ func TestSettingsAreWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := p.settings()
+		if name == "Model" {
+			p.model = "other" // the job's own, which the plan is made from
+		}
 		switch f := reflect.ValueOf(&p.run.Sampler).Elem().FieldByName(name); f.Kind() {
 		case reflect.Pointer:
 			f.Set(reflect.New(f.Type().Elem()))
@@ -47,6 +50,12 @@ func TestSettingsAreWhole(t *testing.T) {
 			f.SetInt(77)
 		case reflect.Struct:
 			p.run.Sampler.Schedule = sgld.Schedule{Alpha: 0.5}
+			if name == "Prior" {
+				p.run.Sampler.Schedule = sgld.Schedule{}
+				if p.run.Sampler.Prior, err = sgld.ParsePrior("normal:1,x=normal:2"); err != nil {
+					t.Fatal(err)
+				}
+			}
 		default:
 			t.Fatalf("%s is of a kind that this test does not know", name)
 		}

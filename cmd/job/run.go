@@ -282,11 +282,12 @@ func (p *prepared) bind() error {
 		}
 		p.model = "logistic"
 	}
-	if p.model != "logistic" {
-		return &UsageError{Message: fmt.Sprintf("unknown model %q", p.model), Hint: "this version draws from logistic"}
+	outcome, ok := sgld.OutcomeOf(p.model)
+	if !ok {
+		return &UsageError{Message: fmt.Sprintf("unknown model %q", p.model), Hint: "use one of " + strings.Join(sgld.Models, ", ")}
 	}
 	var err error
-	p.binding, err = datasets.Bind(d, target, r.Features)
+	p.binding, err = datasets.BindOutcome(d, target, r.Features, outcome)
 	if err != nil {
 		return &UsageError{Message: err.Error()}
 	}
@@ -295,7 +296,7 @@ func (p *prepared) bind() error {
 
 func (p *prepared) makePlan() error {
 	q := p.run.Sampler
-	q.Encoding = p.binding.Encoding()
+	q.Encoding, q.Model = p.binding.Encoding(), p.model
 	if p.policy.Dataset.Rows != nil {
 		q.Rows = *p.policy.Dataset.Rows
 	}

@@ -80,7 +80,7 @@ func (s *shop) job(out string) *Run {
 	return &Run{
 		PolicyPath: s.write("p.yaml", testPolicy), DataPath: s.write("data.csv", testTable), Epsilon: "0.5", OutDir: s.path(out),
 		Analyst: "ann", Format: "csv", Temperature: "auto", OpenLedger: s.open, Now: s.clock,
-		Sampler: sgld.Request{PriorSD: 1, Metric: sgld.MetricAuto, Init: sgld.InitZero, Chains: 1, Draws: 100, Warmup: 0.3, Steps: &steps},
+		Sampler: sgld.Request{Metric: sgld.MetricAuto, Init: sgld.InitZero, Chains: 1, Draws: 100, Warmup: 0.3, Steps: &steps},
 	}
 }
 

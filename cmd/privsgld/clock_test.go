@@ -51,7 +51,7 @@ budget: {epsilon: 1, delta: 1e-6, renews: monthly}
 		OpenLedger: func(ctx context.Context) (*ledger.Ledger, error) {
 			return ledger.Open(ctx, ledger.Options{StateDir: filepath.Join(dir, "state", "privsgld"), Clock: ahead})
 		},
-		Sampler: sgld.Request{PriorSD: 1, Metric: sgld.MetricAuto, Init: sgld.InitZero, Chains: 1, Draws: 10, Warmup: 0.3, Steps: &steps},
+		Sampler: sgld.Request{Metric: sgld.MetricAuto, Init: sgld.InitZero, Chains: 1, Draws: 10, Warmup: 0.3, Steps: &steps},
 	}
 	if _, err := next.Do(context.Background()); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -23,14 +22,14 @@ func samplerFlags() []cli.Flag {
 		text("policy", "", "policy `FILE`"),
 		text("epsilon", "", "the most that the job may cost, `E`"),
 		text("delta", "", "`D` of the job (default: the policy's)"),
-		text("model", "", "`MODEL` to draw from: logistic"),
+		text("model", "", "`MODEL` to draw from: logistic, linear or poisson (default: logistic where the target has a positive level)"),
 		text("target", "", "`COLUMN` to predict (default: the policy's)"),
 		&cli.StringSliceFlag{Name: "features", Usage: "`COLUMNS` to predict from, separated by commas (default: all)", EnvVars: env("features")},
 		text("draws", "1000", "draws `N` of each chain"),
 		text("chains", "1", "number `N` of chains; they share the budget"),
 		text("temperature", "auto", "`T` of the posterior: auto or a number"),
-		text("prior", "normal:1", "`PRIOR` of every coefficient: normal:SD"),
-		text("noise-sd", "", "known residual standard deviation `SD` of a linear model"),
+		text("prior", "normal:1", "`PRIOR` of every coefficient: normal:SD, student-t:NU:SCALE or horseshoe:SCALE; after it, others of single coefficients or columns: normal:1,age=normal:0.5"),
+		text("noise-sd", "", "known residual standard deviation `SD` of a linear model, on the target encoded to [-1, 1]"),
 		text("clip", "", "clipping norm `C` in the metric's coordinates"),
 		text("sampling-rate", "", "rate `Q` at which a unit joins a batch (default 1)"),
 		text("steps", "", "steps `K` of each chain"),
@@ -162,9 +161,6 @@ func newRun(c *cli.Context) (*job.Run, error) {
 	if s := c.String("sampler"); s != "auto" && s != "sgld" {
 		return nil, usagef("unknown sampler %q: this version has sgld", s)
 	}
-	if c.String("noise-sd") != "" {
-		return nil, usagef("--noise-sd is for the linear model")
-	}
 	s := &r.Sampler
 	s.Metric, s.Init = c.String("metric"), c.String("init")
 	var err error
@@ -176,14 +172,10 @@ func newRun(c *cli.Context) (*job.Run, error) {
 			return nil, err
 		}
 	}
-	sd, ok := strings.CutPrefix(c.String("prior"), "normal:")
-	if !ok || !plainNumber.MatchString(sd) {
-		return nil, usagef("--prior %q: use normal:SD with a positive number", c.String("prior"))
+	if s.Prior, err = sgld.ParsePrior(c.String("prior")); err != nil {
+		return nil, err
 	}
-	if s.PriorSD, err = strconv.ParseFloat(sd, 64); err != nil || s.PriorSD < 1e-6 || s.PriorSD > 1e6 {
-		return nil, usagef("--prior: the standard deviation must lie between 1e-6 and 1e6")
-	}
-	for name, p := range map[string]**float64{"clip": &s.Clip, "sampling-rate": &s.Rate, "step-size": &s.StepSize, "noise-multiplier": &s.NoiseMultiplier} {
+	for name, p := range map[string]**float64{"clip": &s.Clip, "sampling-rate": &s.Rate, "step-size": &s.StepSize, "noise-multiplier": &s.NoiseMultiplier, "noise-sd": &s.NoiseSD} {
 		if *p, err = number(c, name); err != nil {
 			return nil, err
 		}
