@@ -67,6 +67,7 @@ type Binding struct {
 	columns  []columnSpec // in the order of the features, then the target
 	also     []columnSpec // the policy's other columns, in its order
 	whole    bool         // a file must have these too
+	left     string       // the policy's target, which new rows may lack
 	csv      csvRules
 }
 
@@ -93,6 +94,7 @@ type columnSpec struct {
 	Target   bool     `json:"target,omitempty"`   // a binary target: one bit a row
 	Positive uint16   `json:"positive,omitempty"` // Target only: the code that counts as 1
 	Plain    bool     `json:"plain,omitempty"`    // as it is: a number unscaled, a level's code, a truth value as 0 or 1, NaN for what is missing
+	Any      bool     `json:"any,omitempty"`      // of any type that can be hashed
 }
 
 // csvRules are the rules of a policy's dataset.csv.
@@ -136,7 +138,7 @@ func BindOutcome(d policies.Dataset, target string, features []string, outcome O
 		}
 	}
 
-	b := &Binding{csv: csvOf(d.CSV), encoding: Encoding{Target: target, Coefficients: []string{"intercept"}}}
+	b := &Binding{csv: csvOf(d.CSV), left: d.Target.Column, encoding: Encoding{Target: target, Coefficients: []string{"intercept"}}}
 	seen := map[string]bool{}
 	for _, name := range features {
 		at, known := places[name]

@@ -144,6 +144,7 @@ func (j job) decodeAll(at *int) (*sink, error) {
 	}
 	if j.Print != nil {
 		s.hash = newRowHasher(j.Print.Secret, s.bound, j.Print.Prefix)
+		s.hash.leave(j.Print.Left - 1)
 	}
 	const firstFile = 3
 	files := make([]*os.File, j.Files)
@@ -260,7 +261,7 @@ func (s *sink) bind(names []string, types func(int) arrow.DataType) ([]int, erro
 		if types == nil {
 			continue
 		}
-		if found := classOf(types(places[i])); !found.binds(c.Type) {
+		if found := classOf(types(places[i])); !found.binds(c.Type) && (!c.Any || found > classNull) {
 			return nil, verdict{Kind: kindType, Column: i, Found: found}
 		}
 	}
@@ -330,12 +331,23 @@ func decode(ctx context.Context, files []*os.File, b *Binding, out *os.File, p *
 	if b.whole || p != nil {
 		j.Also = b.also
 	}
+	columns := slices.Concat(j.Columns, j.Also)
+	if p != nil {
+		p.Left = 1 + slices.IndexFunc(columns, func(c columnSpec) bool { return c.Name == b.left && len(columns) > 1 })
+	}
 	a, err := j.start(ctx, files, out, memory)
+	if err == nil {
+		err = a.toError(len(files), columns)
+	}
+	if err == nil && p != nil {
+		a.Print.Columns = printColumns(columns, p.Left)
+	}
 	return a.Print, err
 }
 
-// start runs a child for the job; out is nil where nothing is encoded. The error is
-// decode's.
+// start runs a child for the job; out is nil where nothing is encoded. What is wrong
+// with the files is in the answer. The error is the context's, or that no child could
+// be started, or *BadData where a file cannot be looked at.
 func (j job) start(ctx context.Context, files []*os.File, out *os.File, memory int64) (a answer, err error) {
 	j.Files, j.Memory = len(files), memory
 	request, err := json.Marshal(j)
@@ -386,10 +398,10 @@ func (j job) start(ctx context.Context, files []*os.File, out *os.File, memory i
 	if ctx.Err() != nil {
 		return a, ctx.Err()
 	}
-	if writeErr != nil || waitErr != nil || json.Unmarshal(said.bytes, &a) != nil || (j.Print != nil && a.verdict == verdict{} && !a.Print.valid(len(files))) {
+	if writeErr != nil || waitErr != nil || json.Unmarshal(said.bytes, &a) != nil || (j.Print != nil && a.verdict == verdict{} && !a.Print.answers(j.Print, len(files))) {
 		a = answer{verdict: verdict{Kind: kindDamaged, File: -1}}
 	}
-	return a, a.toError(len(files), slices.Concat(j.Columns, j.Also))
+	return a, nil
 }
 
 // boundedBuffer keeps what an answer may be long and fails beyond. It does not

@@ -35,8 +35,9 @@
 // The parent then checks every length, checksum, code and number of that file,
 // maps it read-only and wraps it as Arrow record batches without copying.
 //
-// Tables of released draws ([ReadDraws]) go the same way, since whoever was handed
-// one need not trust it: all of their columns are read, as they are.
+// New rows for predictions ([OpenOwn]) and tables of released draws ([ReadDraws]) go
+// the same way: whoever was handed a file
+// need not trust it. What comes of them is no [Table], so that no sampler takes it.
 //
 // # Fingerprints
 //
@@ -77,7 +78,10 @@
 // cells, v being 61 bits of α·w₀ + β·w₁. A line over that field makes a tag of it, and
 // the 256 smallest distinct tags are the sketch (bottom-k: Broder 1997, Cohen 1997;
 // that pairwise independence is enough: Thorup 2013). [Fingerprint.Likeness] says
-// when it recognises a table, and of what kind of tables it says nothing.
+// when it recognises a table, and of what kind of tables it says nothing. The same is
+// taken of the rows without the policy's target, and the names of the columns are kept
+// beside it, so that [Own.Likeness] recognises rows that come without a target and
+// under another policy.
 //
 // What it does not see: a table of other columns, texts spelt otherwise (levels yes
 // and no as 1 and 0), numbers that were moved a little, and, of tables many of whose

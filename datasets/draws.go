@@ -53,6 +53,9 @@ func ReadDraws(ctx context.Context, s gate.Structure, f *os.File, o Options) (*D
 	}
 	defer out.Close()
 	a, err := job{Draws: true, CSV: csvOf(nil)}.start(ctx, []*os.File{f}, out, memory)
+	if err == nil {
+		err = a.toError(1, nil)
+	}
 	if err != nil {
 		return nil, err
 	}

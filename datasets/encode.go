@@ -71,6 +71,9 @@ func (c *column) invalid() {
 }
 
 func (c *column) code(code uint16) {
+	if c.Plain && c.Target {
+		code = codeOf(code == c.Positive)
+	}
 	if c.Plain {
 		c.floats = append(c.floats, float64(code))
 		return

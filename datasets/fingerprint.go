@@ -54,6 +54,7 @@ func (k *FingerprintKey) job(earlier *Fingerprint) *printJob {
 type printJob struct {
 	Secret [32]byte `json:"secret"`
 	Prefix int64    `json:"prefix"` // number of rows at which to look at the total as well
+	Left   int      `json:"left"`   // which of the job's columns the rest leaves out, from 1; 0: none
 }
 
 const noPrefix = -1
@@ -65,27 +66,68 @@ type print struct {
 	Parts  []digest   `json:"parts"`  // of each part file
 	Sketch []tagCount `json:"sketch"` // of the loose tags
 	Prefix digest     `json:"prefix"` // of the first rows, where they were asked for
+
+	// Rest is what Loose and Sketch are, of the rows without the policy's target: new
+	// rows lack it. Columns are those of the rows.
+	Rest    *restPrint    `json:"rest,omitempty"`
+	Columns []printColumn `json:"columns,omitempty"`
+}
+
+type restPrint struct {
+	Loose  digest     `json:"loose"`
+	Sketch []tagCount `json:"sketch"`
+}
+
+// A printColumn is what a fingerprint depends on of a policy's column, and where a CSV
+// without a header has it.
+type printColumn struct {
+	Name     string `json:"name"`
+	Number   bool   `json:"number,omitempty"`
+	Left     bool   `json:"left,omitempty"` // out of the rest
+	Position int    `json:"position"`
+}
+
+func printColumns(columns []columnSpec, left int) []printColumn {
+	out := make([]printColumn, len(columns))
+	for i, c := range columns {
+		out[i] = printColumn{c.Name, c.Type == typeNumber || c.Type == typeInteger, i == left-1, c.Position}
+	}
+	return out
+}
+
+// answers says whether a child's print can be what it was asked for.
+func (p *print) answers(j *printJob, files int) bool {
+	return p.valid(files) && (p.Rest != nil) == (j.Left > 0)
 }
 
 // valid says whether a print can be one of so many files.
 func (p *print) valid(files int) bool {
-	if p == nil || len(p.Parts) != files || len(p.Sketch) > sketchSize || p.Loose.Rows != p.Total.Rows || !p.Loose.valid() || !p.Total.valid() {
+	if p == nil || len(p.Parts) != files || p.Loose.Rows != p.Total.Rows || !p.Loose.valid() || !p.Total.valid() || !validSketch(p.Sketch, p.Total.Rows) {
 		return false
 	}
-	all, rows := noRows, int64(0)
+	if r := p.Rest; r != nil && (r.Loose.Rows != p.Total.Rows || !r.Loose.valid() || !validSketch(r.Sketch, p.Total.Rows)) {
+		return false
+	}
+	all := noRows
 	for _, part := range p.Parts {
 		if !part.valid() {
 			return false
 		}
 		all = all.and(part)
 	}
-	for i, x := range p.Sketch {
-		if x.Count < 1 || i > 0 && x.Tag <= p.Sketch[i-1].Tag {
+	return all == p.Total
+}
+
+// validSketch says whether a sketch can be one of so many rows.
+func validSketch(s []tagCount, rows int64) bool {
+	seen := int64(0)
+	for i, x := range s {
+		if x.Count < 1 || i > 0 && x.Tag <= s[i-1].Tag {
 			return false
 		}
-		rows += x.Count
+		seen += x.Count
 	}
-	return all == p.Total && rows <= p.Total.Rows && (len(p.Sketch) == sketchSize || rows == p.Total.Rows)
+	return len(s) <= sketchSize && seen <= rows && (len(s) == sketchSize || seen == rows)
 }
 
 // TakeFingerprint reads all rows of the files at path and takes the fingerprint of
@@ -101,7 +143,7 @@ func TakeFingerprint(ctx context.Context, s gate.Structure, path string, d polic
 	if err != nil {
 		return nil, err
 	}
-	b := &Binding{csv: csvOf(d.CSV)}
+	b := &Binding{csv: csvOf(d.CSV), left: d.Target.Column}
 	for i, c := range d.Columns {
 		spec, err := specOf(c, i)
 		if err != nil {

@@ -71,4 +71,10 @@ func TestOpenNeedsAPermit(t *testing.T) {
 	if err := Check(gate.Structure{}, path, b); !errors.Is(err, gate.ErrPermit) {
 		t.Errorf("checked without a permit: %v", err)
 	}
+	if _, err := OpenOwn(t.Context(), gate.Structure{}, path, nil); !errors.Is(err, gate.ErrPermit) {
+		t.Errorf("rows opened without a permit: %v", err)
+	}
+	if _, err := ReadDraws(t.Context(), gate.Structure{}, nil, Options{}); !errors.Is(err, gate.ErrPermit) {
+		t.Errorf("draws read without a permit: %v", err)
+	}
 }

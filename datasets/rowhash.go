@@ -42,6 +42,7 @@ type cell struct {
 type columnHasher struct {
 	name   string
 	number bool     // the policy says number or integer
+	left   bool     // out of the rest of a row
 	a, b   field    // of the exact hash: by the column's name
 	shared *hashKey // of the loose hash, and of texts
 
@@ -233,13 +234,16 @@ type rowHasher struct {
 	// Rows begun and not yet finished.
 	exact []field
 	loose []uint64
+	rest  []uint64 // loose without the column that is left out
 
 	total  digest // of the part files that have ended
 	part   digest // of this one
 	same   digest // of all rows, by their loose hashes
+	others digest // the same, by those of the rest
 	parts  []digest
 	sketch *bottomK
-	prefix int64 // number of rows at which to look at the total
+	apart  *bottomK // of the rest; nil: no column is left out
+	prefix int64    // number of rows at which to look at the total
 	seen   digest
 }
 
@@ -251,20 +255,32 @@ func newRowHasher(secret [32]byte, columns []columnSpec, prefix int64) *rowHashe
 	return r
 }
 
+// leave has the rest of each row hashed too, without a column; −1 is none.
+func (r *rowHasher) leave(column int) {
+	if column >= 0 {
+		r.columns[column].left = true
+		r.others, r.apart = noRows, newBottomK(sketchSize)
+	}
+}
+
 // begin begins n rows and returns the place of the first.
 func (r *rowHasher) begin(n int) int {
 	at := len(r.exact)
 	for range n {
 		r.exact = append(r.exact, field{})
 		r.loose = append(r.loose, 1)
+		r.rest = append(r.rest, 1)
 	}
 	return at
 }
 
 // put adds a cell to a row that was begun.
-func (r *rowHasher) put(row int, c cell) {
-	r.exact[row] = r.exact[row].plus(c.exact)
-	r.loose[row] = times61(r.loose[row], c.loose)
+func (r *rowHasher) put(c *columnHasher, row int, x cell) {
+	r.exact[row] = r.exact[row].plus(x.exact)
+	r.loose[row] = times61(r.loose[row], x.loose)
+	if r.apart != nil && !c.left {
+		r.rest[row] = times61(r.rest[row], x.loose)
+	}
 }
 
 // finish puts the rows begun into the digests and the sketch.
@@ -281,13 +297,22 @@ func (r *rowHasher) finish() {
 		same = same.product(field{lo: tag}.plus(r.key.loose))
 		r.sketch.add(tag)
 	}
+	if r.apart != nil {
+		rest := field{r.others.Hi, r.others.Lo}
+		for _, x := range r.rest {
+			tag := fold61(times61(x, r.key.slope) + r.key.rise)
+			rest = rest.product(field{lo: tag}.plus(r.key.loose))
+			r.apart.add(tag)
+		}
+		r.others = digest{rest.hi, rest.lo, r.others.Rows + int64(len(r.rest))}
+	}
 	n := int64(len(r.exact))
 	r.part = digest{part.hi, part.lo, r.part.Rows + n}
 	r.same = digest{same.hi, same.lo, r.same.Rows + n}
 	if n == left {
 		r.seen = r.total.and(r.part)
 	}
-	r.exact, r.loose = r.exact[:0], r.loose[:0]
+	r.exact, r.loose, r.rest = r.exact[:0], r.loose[:0], r.rest[:0]
 }
 
 // endPart ends a part file.
@@ -302,7 +327,11 @@ func (r *rowHasher) print() *print {
 	if r == nil {
 		return nil
 	}
-	return &print{Total: r.total, Loose: noRows.and(r.same), Parts: r.parts, Sketch: r.sketch.sorted(), Prefix: r.seen}
+	p := &print{Total: r.total, Loose: noRows.and(r.same), Parts: r.parts, Sketch: r.sketch.sorted(), Prefix: r.seen}
+	if r.apart != nil {
+		p.Rest = &restPrint{noRows.and(r.others), r.apart.sorted()}
+	}
+	return p
 }
 
 // record hashes rows, and finishes them. A panic of the library's is an error.
@@ -327,7 +356,8 @@ func (r *rowHasher) text(column, row int, cell string, missing bool) {
 	if missing {
 		cell = ""
 	}
-	r.put(row, r.columns[column].textCell(cell))
+	c := r.columns[column]
+	r.put(c, row, c.textCell(cell))
 }
 
 // array hashes a column of rows that were begun at a place. The library does not
@@ -375,7 +405,7 @@ func (r *rowHasher) array(c *columnHasher, at int, values arrow.Array) error {
 	case *array.Null:
 		missing := c.missingCell()
 		for i := range a.Len() {
-			r.put(at+i, missing)
+			r.put(c, at+i, missing)
 		}
 	case *array.Dictionary:
 		return r.dictionary(c, at, a)
@@ -387,7 +417,10 @@ func (r *rowHasher) array(c *columnHasher, at int, values arrow.Array) error {
 
 func putEach[V any](r *rowHasher, c *columnHasher, at int, a arrow.Array, value func(int) V, hash func(V) cell) {
 	missing := c.missingCell()
-	exact, loose := r.exact[at:at+a.Len()], r.loose[at:at+a.Len()]
+	exact, loose, rest := r.exact[at:at+a.Len()], r.loose[at:at+a.Len()], r.rest[at:at+a.Len()]
+	if r.apart == nil || c.left {
+		rest = nil
+	}
 	for i := range exact {
 		x := missing
 		if !a.IsNull(i) {
@@ -395,6 +428,9 @@ func putEach[V any](r *rowHasher, c *columnHasher, at int, a arrow.Array, value 
 		}
 		exact[i] = exact[i].plus(x.exact)
 		loose[i] = times61(loose[i], x.loose)
+		if rest != nil {
+			rest[i] = times61(rest[i], x.loose)
+		}
 	}
 }
 
@@ -419,14 +455,14 @@ func (r *rowHasher) dictionary(c *columnHasher, at int, a *array.Dictionary) err
 	missing := c.missingCell()
 	for i := range a.Len() {
 		if a.IsNull(i) {
-			r.put(at+i, missing)
+			r.put(c, at+i, missing)
 			continue
 		}
 		place := a.GetValueIndex(i)
 		if place < 0 || place >= len(c.distinct) {
 			return verdict{Kind: kindDamaged}
 		}
-		r.put(at+i, c.distinct[place])
+		r.put(c, at+i, c.distinct[place])
 	}
 	return nil
 }

@@ -48,6 +48,12 @@
 // policy has it, the number of units. A plan may buy a noisy count and a noisy
 // Gram matrix; both are charged like everything else. Planning reads no data.
 //
+// # Predicting
+//
+// [Predictor] averages what a model says of a new row over released draws, and
+// [Scorer] holds that against targets: predict.go, with one file for each model's
+// predictive law. It reads rows that are nobody's but the caller's (datasets.Rows).
+//
 // # Where to begin
 //
 // plan.go says what will run, noisysum.go what touches rows (by design.go, the

@@ -99,6 +99,17 @@
 // TestContinues in datasets); when that is, and how often, is the holder's choice
 // and taken as public.
 //
+// # Predictions
+//
+// Predict charges and releases nothing. What it computes is a function of released
+// draws, which is post-processing, and of rows that are the caller's own: they are
+// opened under a structure permit as datasets.Rows, a type that no sampler takes, and
+// what is written is for the caller. Whether rows are refused as those of a registered
+// data set is a function of the data, for the holder, in whose state folder the key of
+// the fingerprints is; at an analyst's nothing is registered. Guarded by
+// TestPredictRefusesRegisteredRows and TestScripts/predict. Diagnose reads released
+// draws alone; sgld/diagnostics cannot import datasets (TestHouse).
+//
 // # Renewal
 //
 // A policy that renews starts a filter anew with each calendar period. A period opens

@@ -53,7 +53,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ErrWriter:       stderr,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		Commands: []*cli.Command{
-			runCommand(), planCommand(), diagnoseCommand(), budgetCommand(), accountCommand(), policyCommand(), dataCommand(), ledgerCommand(), versionCommand(), completionCommand(),
+			runCommand(), planCommand(), diagnoseCommand(), predictCommand(), budgetCommand(), accountCommand(), policyCommand(), dataCommand(), ledgerCommand(), versionCommand(), completionCommand(),
 		},
 	}
 	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, c.App.Name, c.App.Version) }

@@ -62,6 +62,7 @@ func classify(err error) failure {
 		rows     *job.WrongRows
 		bad      *datasets.BadData
 		draws    *job.BadDraws
+		unmade   *job.OutputError
 		noRule   *unsupportedError
 		output   *outputError
 		forged   *job.ForgedReport
@@ -76,6 +77,8 @@ func classify(err error) failure {
 		return failure{exit: exitUsage, code: "unsupported", message: noRule.message}
 	case errors.As(err, &output):
 		return failure{exit: exitInternal, code: "output_failed", message: output.message}
+	case errors.As(err, &unmade):
+		return failure{exit: exitInternal, code: "output_failed", message: unmade.Message}
 	case errors.As(err, &jobUsage):
 		return failure{exit: exitUsage, code: "usage", message: jobUsage.Message, hint: jobUsage.Hint}
 	case errors.As(err, &keyFile):
