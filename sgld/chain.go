@@ -110,16 +110,29 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 	res.Plan = p
 	res.Draws.Names = of.names()
 	start := bits("start")
-	for c := range r.Chains {
-		draws, err := runChain(ctx, p, m, sum, laws, start, func(done int64) {
+	var public *normal
+	if p.addsNoise() {
+		if public, err = newNormal(bits("public")); err != nil {
+			return nil, err
+		}
+	}
+	for i := range r.Chains {
+		c := newChain(p, m, sum, laws, m.dim())
+		c.public = public
+		if r.Init == InitPrior {
+			if err := c.fromPrior(laws, start); err != nil {
+				return nil, err
+			}
+		}
+		err := c.run(ctx, p, func(done int64) {
 			if progress != nil {
-				progress(int64(c)*p.Steps+done, int64(r.Chains)*p.Steps)
+				progress(int64(i)*p.Steps+done, int64(r.Chains)*p.Steps)
 			}
 		})
 		if err != nil {
 			return nil, err
 		}
-		res.Draws.Chains = append(res.Draws.Chains, draws)
+		res.Draws.Chains = append(res.Draws.Chains, c.draws)
 	}
 	res.Events = append(res.Events, sum.events()...)
 	return res, nil
@@ -150,57 +163,68 @@ func (p *Plan) withBound(bound float64) *Plan {
 // reports tell no more than the step count.
 const progressEvery = 64
 
-// runChain runs one chain and returns its draws, [iteration][parameter].
-func runChain(ctx context.Context, p *Plan, m *metric, sum *noisySum, laws densities, start privacy.Bits, report func(int64)) ([][]float64, error) {
-	d := m.dim()
-	x := newState(d)
-	if p.Request.Init == InitPrior {
-		if err := x.fromPrior(m, laws, start); err != nil {
-			return nil, err
-		}
-	}
-	noisy := make([]float64, d)
-	draws := make([][]float64, 0, p.Request.Draws)
-	// The last draw is the last iterate; what thinning leaves over is warm-up.
+// run takes the plan's steps and draws.
+func (c *chain) run(ctx context.Context, p *Plan, report func(int64)) error {
+	// The last draw of equal steps is the last iterate; what thinning leaves over is
+	// warm-up.
 	first := p.Steps - int64(p.Request.Draws-1)*p.Thin
-	var k int64
-	for _, s := range p.Segments {
-		for range s.Steps {
-			if k%progressEvery == 0 {
+	timed := p.timed()
+	draws := float64(p.Request.Draws) / p.sampledTime() // for each unit of time
+	var before float64                                  // sampled time before the segment
+	for i := range p.Segments {
+		s := &p.Segments[i]
+		done := c.done
+		for n := range s.Steps {
+			if c.done%progressEvery == 0 {
 				if ctx.Err() != nil {
-					return nil, context.Cause(ctx)
+					return context.Cause(ctx)
 				}
-				report(k)
+				report(c.done)
 			}
-			k++
-			if err := sum.draw(noisy, x.theta, s.NoiseMultiplier); err != nil {
-				return nil, err
-			}
-			x.step(m, noisy, s.StepSize, p.Rate, laws)
-			if k >= first && (k-first)%p.Thin == 0 {
-				for _, v := range x.theta {
-					if math.IsNaN(v) || math.IsInf(v, 0) {
-						return nil, errDiverged
+			if timed {
+				// One draw for each middle of a spacing that lies in this step's time.
+				for float64(len(c.draws))+0.5 < (before+p.sampled(s, done, n+1))*draws && len(c.draws) < p.Request.Draws {
+					if err := c.keep(); err != nil {
+						return err
 					}
 				}
-				draws = append(draws, append([]float64(nil), x.theta...))
+			}
+			if err := c.step(s, c.done < p.Warmup); err != nil {
+				return err
+			}
+			if !timed && c.done >= first && (c.done-first)%p.Thin == 0 {
+				if err := c.keep(); err != nil {
+					return err
+				}
 			}
 		}
+		before += p.sampled(s, done, s.Steps)
 	}
-	report(k)
-	return draws, nil
+	report(c.done)
+	return nil
+}
+
+// keep adds the present iterate to the draws.
+func (c *chain) keep() error {
+	for _, v := range c.theta {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return errDiverged
+		}
+	}
+	c.draws = append(c.draws, append([]float64(nil), c.theta...))
+	return nil
 }
 
 var errDiverged = fmt.Errorf("the chain left the range of numbers: lower --step-size")
 
 // fromPrior starts at a draw from the prior: public randomness.
-func (x *state) fromPrior(m *metric, laws densities, b privacy.Bits) error {
+func (c *chain) fromPrior(laws densities, b privacy.Bits) error {
 	for i, law := range laws {
 		v, err := law.draw(b)
 		if err != nil {
 			return err
 		}
-		x.theta[i] = v
+		c.theta[i] = v
 	}
-	return m.toPhi(x.phi, x.theta)
+	return c.metric.toPhi(c.phi, c.theta)
 }

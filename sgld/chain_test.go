@@ -65,14 +65,19 @@ func robustPlan(enc datasets.Encoding, q, eta float64, draws int, thin int64) *P
 // draws 0.4 apart are about 13,000 effective ones, so that the mean is known to
 // 0.009 and the variance to 1.3 % (one standard error). The band is five of
 // these plus the bias: a temperature or a clip that is off by 10 % is noticed
-// with probability 0.99.
+// with probability 0.99. With momentum a fifth of the steps do.
 func TestRobustPosterior(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million steps")
 	}
 	g, enc := robustDesign(t)
-	for _, q := range []float64{1, 0.8} {
-		p := robustPlan(enc, q, 0.02, 60_000, 20)
+	for _, c := range []struct {
+		q, step, momentum float64
+		thin              int64
+	}{{1, 0.02, 0, 20}, {0.8, 0.02, 0, 20}, {1, 0.1, 0.9, 4}} {
+		q := c.q
+		p := robustPlan(enc, q, c.step, 60_000, c.thin)
+		p.Momentum = c.momentum
 		res, err := run(context.Background(), p, g, func(use string) privacy.Bits { return privacy.NewSeeded(21, use) }, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -19,6 +19,24 @@
 //
 //	T = η·(z·C/q)²/2            (Welling and Teh 2011), hence z = q·√(2T/η)/C
 //
+// # Dynamics
+//
+// Every sampler is one recursion in the last move v, step.go:
+//
+//	v ← a·v − η·( s/q + Rᵀ∇ρ(θ) ),  φ ← φ + v
+//
+// At a = 0 it is the update above; with 0 < a < 1 it is underdamped Langevin dynamics
+// (SGHMC), whose integrators [Underdamped] maps to a and η. A step of it takes the
+// diffusion time dt = η/(1−a), and all else is as for an overdamped step of that size:
+//
+//	z = q·√(2T/dt)/C,  T = dt·(z·C/q)²/2
+//
+// so momentum, being post-processing, costs nothing. What is called step size outside
+// step.go is dt. A step's bias is dt·λ·(1−a)/(2(1+a)) for a curvature λ, and the chain
+// is stable where dt·λ < 2(1+a)/(1−a). psgld.go has the preconditioner that is learnt
+// from noisy gradients, schedule.go how steps change over a chain, dynamics.go the
+// choice among them.
+//
 // # The sum
 //
 // A row of the encoded table enters as integers: its gradient, clipped to norm C

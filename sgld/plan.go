@@ -56,6 +56,8 @@ type Request struct {
 	StepSize        *float64
 	NoiseMultiplier *float64
 	Schedule        Schedule
+	Sampler         string   // "" is SamplerAuto
+	Momentum        *float64 // a of SamplerSGHMC, in [0, 1)
 	Metric          string
 	Init            string
 	Chains, Draws   int // draws per chain
@@ -71,11 +73,13 @@ type Plan struct {
 	Clip            float64
 	Scale           float64 // residuals enter the sum over it: a power of two, and none is larger; 0: the model's
 	Rate            float64
-	Steps           int64 // of each chain
-	StepSize        float64
-	NoiseMultiplier float64
-	Temperature     float64 // effective temperature, T = η(zC/q)²/2
-	DiffusionTime   float64 // of each chain: Σ η_k
+	Sampler         string
+	Momentum        float64 // a of the recursion; 0 unless the sampler is SGHMC
+	Steps           int64   // of each chain
+	StepSize        float64 // of the first step, as its diffusion time: η/(1−a), and η without momentum
+	NoiseMultiplier float64 // of the first step
+	Temperature     float64 // effective temperature, T = step size·(zC/q)²/2, at the target
+	DiffusionTime   float64 // of each chain: Σ η_k/(1−a)
 	Warmup          int64   // steps dropped at the start of each chain
 	Thin            int64
 	Segments        []Segment
@@ -97,8 +101,10 @@ type Plan struct {
 // Segment is a run of equal steps of each chain.
 type Segment struct {
 	Steps           int64
-	StepSize        float64
+	StepSize        float64 // diffusion time of a step
 	NoiseMultiplier float64
+	PublicNoise     float64 // standard deviation of noise added to the gradient apart from the data
+	Hot             bool    // above the target's temperature: no draws
 }
 
 // Figures of the planner. They are habits, not guarantees: none of them enters
@@ -235,6 +241,9 @@ func (r *Request) check() error {
 	case r.Rate != nil && !(*r.Rate > 0 && *r.Rate <= 1):
 		return conflictf("sampling rate must be above 0 and at most 1")
 	}
+	if err := r.checkDynamics(); err != nil {
+		return err
+	}
 	for name, v := range map[string]*float64{"clip": r.Clip, "step size": r.StepSize, "noise multiplier": r.NoiseMultiplier, "temperature": r.Temperature} {
 		if v != nil && !(*v >= 1e-12 && *v <= 1e12) {
 			return conflictf("%s must lie between 1e-12 and 1e12", name)
@@ -325,7 +334,6 @@ func (p *Plan) choose() error {
 	if err := p.solve(); err != nil {
 		return err
 	}
-	p.Warmup = int64(math.Ceil(float64(p.Steps) * r.Warmup * (1 - 1e-12)))
 	p.Thin = r.Thin
 	if p.Thin == 0 {
 		p.Thin = max(1, (p.Steps-p.Warmup)/int64(r.Draws))
@@ -336,8 +344,8 @@ func (p *Plan) choose() error {
 	if err := p.feasible(); err != nil {
 		return err
 	}
-	if p.Request.Schedule.Alpha > 0 && p.Request.Schedule.Alpha <= 0.5 {
-		p.warn("schedule %s: the squared step sizes do not add up to a finite number (Robbins-Monro), so the last iterates keep a bias; averages converge", r.Schedule)
+	if fails := r.Schedule.robbinsMonro(); fails != "" {
+		p.warn("%s", fails)
 	}
 	return nil
 }
@@ -346,7 +354,11 @@ func (p *Plan) choose() error {
 const mostNoise = 0x1p30
 
 func (p *Plan) largestNoise() float64 {
-	return p.Segments[len(p.Segments)-1].NoiseMultiplier
+	z := 0.0
+	for _, s := range p.Segments {
+		z = math.Max(z, s.NoiseMultiplier)
+	}
+	return z
 }
 
 // feasible finds out, from public facts, whether lattice, clip and noise fit
@@ -361,9 +373,9 @@ func (p *Plan) feasible() error {
 	if err != nil {
 		return conflictf("clip %.3g: %v", p.Clip, err)
 	}
-	for _, s := range p.Segments {
-		if _, err := stepNoise(p.Clip, s.NoiseMultiplier, g); err != nil {
-			return conflictf("noise multiplier %.3g at clip %.3g: %v", s.NoiseMultiplier, p.Clip, err)
+	for _, s := range p.levels() {
+		if _, err := stepNoise(p.Clip, s.ratio*p.NoiseMultiplier, g); err != nil {
+			return conflictf("noise multiplier %.3g at clip %.3g: %v", s.ratio*p.NoiseMultiplier, p.Clip, err)
 		}
 	}
 	if p.Metric == MetricBought {
@@ -536,7 +548,7 @@ func (p *Plan) bought() []accountant.Event {
 // event returns all events for the schedule's shape at first multiplier z.
 func (p *Plan) event(z float64, steps int64) accountant.Event {
 	events := p.bought()
-	for _, s := range p.Request.Schedule.shape(steps) {
+	for _, s := range p.Request.Schedule.levels(steps) {
 		events = append(events, stepEvent(p.Request.Adjacency, p.Rate, z*s.ratio, s.steps*int64(p.Request.Chains)))
 	}
 	return accountant.Compose(events...)
@@ -546,7 +558,7 @@ func (p *Plan) event(z float64, steps int64) accountant.Event {
 func (p *Plan) fits(z float64, steps int64) (bool, error) {
 	if p.Rate == 1 {
 		// Gaussians add up in μ², and muTotal is what was, or will be, reserved.
-		return p.sensitivity()*math.Sqrt(p.weight(steps)*float64(p.Request.Chains))/z <= p.muSteps, nil
+		return p.sensitivity()*math.Sqrt(p.charges(steps)*float64(p.Request.Chains))/z <= p.muSteps, nil
 	}
 	eps, _, err := accountant.Epsilon(p.Request.Method, p.event(z, steps), p.Request.delta())
 	return err == nil && eps <= p.Request.epsilon(), err
@@ -565,33 +577,47 @@ func (p *Plan) calibrate(steps int64) (float64, error) {
 		return z, nil
 	}
 	// Full batch: μ² = M·Σ_k (sensitivity/z_k)², exactly.
-	return p.sensitivity() * math.Sqrt(p.weight(steps)*float64(r.Chains)) / p.muSteps * (1 + 1e-11), nil
+	return p.sensitivity() * math.Sqrt(p.charges(steps)*float64(r.Chains)) / p.muSteps * (1 + 1e-11), nil
 }
 
-// weight returns Σ_k k^−α over the quantised schedule: t = η₁·weight, and
-// Σ_k z_k^−2 = weight/z₁².
+// weight returns Σ_k η_k/η₁ over the quantised schedule: t = η₁·weight.
 func (p *Plan) weight(steps int64) float64 {
 	var sum float64
 	for _, s := range p.Request.Schedule.shape(steps) {
+		sum += float64(s.steps) * s.size
+	}
+	return sum
+}
+
+// charges returns Σ_k (z₁/z_k)² over the quantised schedule.
+func (p *Plan) charges(steps int64) float64 {
+	var sum float64
+	for _, s := range p.Request.Schedule.levels(steps) {
 		sum += float64(s.steps) / (s.ratio * s.ratio)
 	}
 	return sum
 }
 
-// langevinStep returns η = 2T(q/(zC))²; langevinNoise its inverse in z.
+// langevinStep returns the first step's size 2T(q/(zC))², its temperature being the
+// schedule's first; langevinNoise its inverse in z. With momentum the size is the
+// step's diffusion time, so that both hold for all samplers.
 func (p *Plan) langevinStep(z, t float64) float64 {
 	v := p.Rate / (z * p.Clip)
-	return 2 * t * v * v
+	return 2 * t * p.Request.Schedule.heat() * v * v
 }
 
 func (p *Plan) langevinNoise(eta, t float64) float64 {
-	return p.Rate * math.Sqrt(2*t/eta) / p.Clip
+	return p.Rate * math.Sqrt(2*t*p.Request.Schedule.heat()/eta) / p.Clip
 }
 
 // leastStepsFor is the fewest steps that the planner chooses by itself.
 func (p *Plan) leastStepsFor() int64 {
 	thin := max(p.Request.Thin, 1)
-	return max(leastSteps, p.Request.need(thin)+1)
+	least := int64(leastSteps)
+	if p.momentous() {
+		least = leastMomentous
+	}
+	return max(least, p.Request.need(thin)+1)
 }
 
 func (p *Plan) mostSteps() int64 {
@@ -624,7 +650,7 @@ func (p *Plan) solve() error {
 			return err
 		}
 		eta := p.langevinStep(z, p.autoTemperature(z, steps, t))
-		want := int64(math.Ceil(float64(steps) * eta * p.curve / p.Rate / targetStep))
+		want := int64(math.Ceil(float64(steps) * eta / p.stepWithin(targetStep, steps)))
 		next := min(max(want, p.leastStepsFor()), most)
 		if next == steps {
 			break
@@ -656,13 +682,13 @@ func (p *Plan) autoTemperature(z float64, steps int64, asked float64) float64 {
 func (p *Plan) finish(steps int64, z, t float64) error {
 	t = p.autoTemperature(z, steps, t)
 	eta := p.langevinStep(z, t)
-	stable := p.Rate / p.curve
-	limit := stable
+	limit := p.stepWithin(1, steps)
+	surplus := p.stepWithin(surplusStep, steps)
 	if p.relaxes() {
 		w := p.weight(steps)
-		limit = math.Min(limit, math.Min(longTime, math.Max(shortTime, surplusStep*w*p.Rate/p.curve))/w)
+		limit = math.Min(limit, math.Min(longTime, math.Max(shortTime, surplus*w))/w)
 	} else {
-		limit = math.Min(limit, surplusStep*p.Rate/p.curve*math.Max(1, float64(p.mostSteps())/float64(steps)))
+		limit = math.Min(limit, surplus*math.Max(1, float64(p.mostSteps())/float64(steps)))
 	}
 	if eta > limit && p.Request.Temperature == nil && t > 1 {
 		// The steps and not the budget bind: cooler instead of faster.
@@ -699,7 +725,7 @@ func (p *Plan) solveNoise(z, t float64) error {
 	if r.StepSize != nil {
 		eta = *r.StepSize
 		v := z * p.Clip / p.Rate
-		implied := eta * v * v / 2
+		implied := eta * v * v / 2 / r.Schedule.heat()
 		if r.Temperature != nil && math.Abs(implied / *r.Temperature - 1) > 1e-3 {
 			return conflictf("clip, rate, step size and noise multiplier fix the temperature at %.4g, not %g: leave out one of them or --temperature", implied, *r.Temperature)
 		}
@@ -763,14 +789,13 @@ func (p *Plan) stepsWithin(z float64) (int64, error) {
 // set writes the solution into the plan.
 func (p *Plan) set(steps int64, z, eta float64) error {
 	p.Steps, p.NoiseMultiplier, p.StepSize = steps, z, eta
+	p.Warmup = int64(math.Ceil(float64(steps) * p.Request.Warmup * (1 - 1e-12)))
 	v := z * p.Clip / p.Rate
-	p.Temperature = tidy(eta * v * v / 2)
+	p.Temperature = tidy(eta * v * v / 2 / p.Request.Schedule.heat())
 	p.DiffusionTime = eta * p.weight(steps)
-	p.Segments = nil
-	for _, s := range p.Request.Schedule.shape(steps) {
-		p.Segments = append(p.Segments, Segment{Steps: s.steps, StepSize: eta / (s.ratio * s.ratio), NoiseMultiplier: z * s.ratio})
-	}
-	if x := eta * p.curve; x > 1 {
+	p.setDynamics()
+	p.setSegments()
+	if x := eta / p.stepWithin(1, steps); x > 1 {
 		p.warn("step size times the curvature bound is %.2g: above 1 the chain may be unstable; lower --step-size", x)
 	} else if x > 0.5 {
 		p.warn("step size times the curvature bound is %.2g: the fastest directions may come out up to %.0f %% too wide", x, 100*(1/math.Sqrt(1-x/2)-1))
@@ -784,6 +809,7 @@ func (p *Plan) set(steps int64, z, eta float64) error {
 		heat := eta * p.Clip * p.Clip * p.Units * (1 - p.Rate) / (2 * p.Rate)
 		p.warn("mini-batches add heat that the effective temperature leaves out: at most %.3g", heat)
 	}
+	p.explainDynamics()
 	p.explain("steps: %d of size %.4g with noise multiplier %.4g", steps, eta, z)
 	if p.relaxes() {
 		p.explain("time: %.4g relaxation times of a direction of unit curvature: about %.3g effective draws, error of a mean about %.2g posterior standard deviations", p.DiffusionTime, p.EffectiveDraws(), p.MeanError())
@@ -809,7 +835,7 @@ func (p *Plan) byHandOnly() bool {
 // EffectiveDraws is λt/2 for a direction of unit curvature in the metric, over
 // the time after warm-up of all chains.
 func (p *Plan) EffectiveDraws() float64 {
-	return p.DiffusionTime * (1 - p.Request.Warmup) * float64(p.Request.Chains) / 2
+	return p.sampledTime() * float64(p.Request.Chains) / 2
 }
 
 // MeanError is the Monte Carlo error of a posterior mean along a direction of

@@ -21,6 +21,7 @@ type metric struct {
 	m      *privacy.Map // of one copy: output j, input i: R[i][j]·scale[i]
 	copies int
 	inv    []float64 // 1/scale[i]
+	flat   bool      // R is the identity
 }
 
 // dim returns the number of parameters.
@@ -31,6 +32,10 @@ func (m *metric) root(i, j int) float64 { return m.m.At(j, i) * m.inv[i] }
 
 // toTheta writes Rφ to theta.
 func (m *metric) toTheta(theta, phi []float64) {
+	if m.flat {
+		copy(theta, phi)
+		return
+	}
 	d := m.m.Dim()
 	for ; len(theta) > 0; theta, phi = theta[d:], phi[d:] {
 		for i := range theta[:d] {
@@ -45,6 +50,10 @@ func (m *metric) toTheta(theta, phi []float64) {
 
 // pull writes Rᵀg, the gradient in the metric's coordinates, to dst.
 func (m *metric) pull(dst, g []float64) {
+	if m.flat {
+		copy(dst, g)
+		return
+	}
 	d := m.m.Dim()
 	for ; len(dst) > 0; dst, g = dst[d:], g[d:] {
 		for j := range dst[:d] {
@@ -110,7 +119,7 @@ func newMetric(r *mat.Dense, copies int, scale []float64, c, z float64) (*metric
 	if err != nil {
 		return nil, err
 	}
-	return &metric{m: m, copies: copies, inv: inv}, nil
+	return &metric{m: m, copies: copies, inv: inv, flat: mat.Equal(r, identityRoot(d))}, nil
 }
 
 // inverseRoot returns R with R Rᵀ = A⁻¹ for a positive-definite A = L Lᵀ:

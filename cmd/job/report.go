@@ -99,8 +99,9 @@ type SamplerReport struct {
 	Metric               string   `json:"metric"`
 	Clip                 float64  `json:"clip"`
 	SamplingRate         float64  `json:"sampling_rate"`
-	Steps                int64    `json:"steps"` // of each chain
-	StepSize             float64  `json:"step_size"`
+	Steps                int64    `json:"steps"`     // of each chain
+	StepSize             float64  `json:"step_size"` // of the first step, as its diffusion time
+	Momentum             float64  `json:"momentum"`  // the share of the last move that a step keeps
 	Schedule             string   `json:"schedule"`
 	NoiseMultiplier      float64  `json:"noise_multiplier"`
 	DiffusionTime        float64  `json:"diffusion_time"` // of each chain
@@ -243,9 +244,9 @@ func judge(s []diagnostics.Summary) (notMixed, few []string) {
 func samplerReport(p *sgld.Plan, model, temperature string) SamplerReport {
 	r := p.Request
 	s := SamplerReport{
-		Sampler: "sgld", Model: model, Target: r.Encoding.Target, Temperature: temperature,
+		Sampler: p.Sampler, Model: model, Target: r.Encoding.Target, Temperature: temperature,
 		EffectiveTemperature: p.Temperature, Metric: p.Metric, Clip: p.Clip, SamplingRate: p.Rate, Steps: p.Steps,
-		StepSize: p.StepSize, Schedule: r.Schedule.String(), NoiseMultiplier: p.NoiseMultiplier, DiffusionTime: p.DiffusionTime,
+		StepSize: p.StepSize, Momentum: p.Momentum, Schedule: r.Schedule.String(), NoiseMultiplier: p.NoiseMultiplier, DiffusionTime: p.DiffusionTime,
 		Chains: r.Chains, Draws: r.Draws, Warmup: p.Warmup, Thin: p.Thin, Init: r.Init,
 		Prior: r.Prior.String(), NoiseSD: r.NoiseSD, Bought: []string{}, Explain: p.Explain, Features: []string{},
 	}

@@ -25,6 +25,8 @@ type settings struct {
 	StepSize        *float64 `json:"step_size,omitempty"`
 	NoiseMultiplier *float64 `json:"noise_multiplier,omitempty"`
 	Schedule        string   `json:"schedule"`
+	Sampler         string   `json:"sampler"`
+	Momentum        *float64 `json:"momentum,omitempty"`
 	Metric          string   `json:"metric"`
 	Init            string   `json:"init"`
 	Chains          int      `json:"chains"`
@@ -38,7 +40,7 @@ func (p *prepared) settings() settings {
 	return settings{
 		Model: p.model, Target: p.binding.Encoding().Target, Features: p.run.Features, Temperature: q.Temperature, Prior: q.Prior.String(), NoiseSD: q.NoiseSD,
 		Clip: q.Clip, Rate: q.Rate, Steps: q.Steps, StepSize: q.StepSize, NoiseMultiplier: q.NoiseMultiplier,
-		Schedule: q.Schedule.String(), Metric: q.Metric, Init: q.Init, Chains: q.Chains, Draws: q.Draws, Warmup: q.Warmup, Thin: q.Thin,
+		Schedule: q.Schedule.String(), Sampler: q.Sampler, Momentum: q.Momentum, Metric: q.Metric, Init: q.Init, Chains: q.Chains, Draws: q.Draws, Warmup: q.Warmup, Thin: q.Thin,
 	}
 }
 

@@ -16,6 +16,9 @@ func scheduleOf(c *cli.Context) (alpha float64, err error) {
 		return 0, nil
 	}
 	shape, err := sgld.ParseSchedule(s)
+	if err == nil && shape != (sgld.Schedule{Alpha: shape.Alpha}) {
+		return 0, usagef("--schedule %s: account takes constant or poly:ALPHA", s)
+	}
 	return shape.Alpha, err
 }
 

@@ -33,10 +33,11 @@ func samplerFlags() []cli.Flag {
 		text("clip", "", "clipping norm `C` in the metric's coordinates"),
 		text("sampling-rate", "", "rate `Q` at which a unit joins a batch (default 1)"),
 		text("steps", "", "steps `K` of each chain"),
-		text("step-size", "", "first step size `ETA` in the metric's coordinates"),
-		text("schedule", "constant", "`SCHEDULE` of step sizes: constant or poly:ALPHA. In (1/2, 1] iterates converge; 1/3 is best for averages"),
+		text("step-size", "", "first step size `ETA` in the metric's coordinates, as diffusion time"),
+		text("schedule", "constant", "`SCHEDULE` of step sizes: constant, poly:ALPHA[:B] (falling as (B+k)^-ALPHA; in (1/2, 1] iterates converge, 1/3 is best for averages) or cyclical:M[:hot] (M cycles)"),
 		text("noise-multiplier", "", "first noise multiplier `Z`"),
-		text("sampler", "auto", "`SAMPLER`: auto or sgld"),
+		text("sampler", "auto", "`SAMPLER`: auto, sgld, sghmc or psgld; auto is sghmc, which needs fewer steps, for full batches with steps of one size"),
+		text("momentum", "", "share `A` of the last move that a step of sghmc keeps: from 0, below 1 (default: the planner's, at most 0.9)"),
 		text("metric", "auto", "`METRIC`: auto, identity, public or bought; auto is identity where clip, step size or noise multiplier are given"),
 		text("init", "zero", "`START` of a chain: zero or prior"),
 		text("warmup", "0.3", "`SHARE` of the steps dropped at the start"),
@@ -158,11 +159,8 @@ func newRun(c *cli.Context) (*job.Run, error) {
 	if r.Analyst == "" {
 		r.Analyst = defaultAnalyst()
 	}
-	if s := c.String("sampler"); s != "auto" && s != "sgld" {
-		return nil, usagef("unknown sampler %q: this version has sgld", s)
-	}
 	s := &r.Sampler
-	s.Metric, s.Init = c.String("metric"), c.String("init")
+	s.Sampler, s.Metric, s.Init = c.String("sampler"), c.String("metric"), c.String("init")
 	var err error
 	if s.Schedule, err = sgld.ParseSchedule(c.String("schedule")); err != nil {
 		return nil, err
@@ -175,7 +173,7 @@ func newRun(c *cli.Context) (*job.Run, error) {
 	if s.Prior, err = sgld.ParsePrior(c.String("prior")); err != nil {
 		return nil, err
 	}
-	for name, p := range map[string]**float64{"clip": &s.Clip, "sampling-rate": &s.Rate, "step-size": &s.StepSize, "noise-multiplier": &s.NoiseMultiplier, "noise-sd": &s.NoiseSD} {
+	for name, p := range map[string]**float64{"clip": &s.Clip, "sampling-rate": &s.Rate, "step-size": &s.StepSize, "noise-multiplier": &s.NoiseMultiplier, "noise-sd": &s.NoiseSD, "momentum": &s.Momentum} {
 		if *p, err = number(c, name); err != nil {
 			return nil, err
 		}
@@ -225,8 +223,8 @@ func guaranteeText(w io.Writer, r *job.Report) {
 	fmt.Fprintf(w, "budget     ε %s of %s before, %s after; %.1f %% used; it has room for one more Gaussian run of ε = %s, and with all caps for %s\n",
 		shortUp(b.EpsilonSpentBefore), b.Epsilon, shortUp(b.EpsilonSpentAfter), 100*b.FractionUsed, shortDown(b.EpsilonRemaining), shortDown(b.GrantableEpsilon))
 	s := r.Sampler
-	fmt.Fprintf(w, "sampler    %s, %s metric, temperature %s; %d chain(s), %d steps of size %s, noise multiplier %s, clip %s, rate %s\n",
-		s.Model, s.Metric, short(s.EffectiveTemperature), s.Chains, s.Steps, short(s.StepSize), short(s.NoiseMultiplier), short(s.Clip), short(s.SamplingRate))
+	fmt.Fprintf(w, "sampler    %s by %s, %s metric, temperature %s; %d chain(s), %d steps of size %s, noise multiplier %s, clip %s, rate %s\n",
+		s.Model, s.Sampler, s.Metric, short(s.EffectiveTemperature), s.Chains, s.Steps, short(s.StepSize), short(s.NoiseMultiplier), short(s.Clip), short(s.SamplingRate))
 }
 
 func planText(w io.Writer, r *job.Report) {

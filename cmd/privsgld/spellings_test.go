@@ -27,7 +27,7 @@ var worstNumbers = []string{"NaN", "-0", "1e400", "4e-324", "010", "0x10", "1_00
 // numericFlags are the flags that take a number, with what stands before it.
 // Other flags take text: names, words of a list, files.
 var numericFlags = map[string]string{
-	"epsilon": "", "delta": "", "clip": "", "temperature": "", "sampling-rate": "", "noise-multiplier": "", "noise-sd": "", "step-size": "", "warmup": "",
+	"epsilon": "", "delta": "", "clip": "", "temperature": "", "sampling-rate": "", "noise-multiplier": "", "noise-sd": "", "step-size": "", "momentum": "", "warmup": "",
 	"grid": "", "unit-smoothness": "", "max-units": "", "steps": "", "draws": "", "chains": "", "thin": "", "memory": "",
 	"prior": "normal:", "schedule": "poly:",
 }
