@@ -143,16 +143,23 @@ func (Rows) MarshalText() ([]byte, error) { return []byte(unprintable), nil }
 // Likeness says how the rows are those of a registered table: of the columns that its
 // fingerprint was taken of, whatever else the files have. They may lack its target.
 // Where they lack another of those columns nothing can be said: comparable is false.
-// The answer is a function of the registered rows, and for their holder's eyes. The
-// error is *BadData, the context's, or one of this machine.
-func (o *Own) Likeness(ctx context.Context, g *Fingerprint, csv *policies.CSV, k *FingerprintKey, opts Options) (like Likeness, comparable bool, err error) {
+// The policy's data set says how to read the files; a fingerprint of an earlier build,
+// which does not say its columns, is taken to be of all of that data set's. The answer
+// is a function of the registered rows, and for their holder's eyes. The error is
+// *BadData, the context's, or one of this machine.
+func (o *Own) Likeness(ctx context.Context, g *Fingerprint, d policies.Dataset, k *FingerprintKey, opts Options) (like Likeness, comparable bool, err error) {
 	memory, err := opts.memory()
 	if err != nil || k == nil {
 		return Unlike, false, err
 	}
-	j := job{CSV: csvOf(csv), Print: k.job(nil)}
-	against := g.print
-	for _, c := range g.print.Columns {
+	j := job{CSV: csvOf(d.CSV), Print: k.job(nil)}
+	against, columns := g.print, g.print.Columns
+	if columns == nil {
+		for i, c := range d.Columns {
+			columns = append(columns, printColumn{Name: c.Name, Number: c.Type == policies.Number || c.Type == policies.Integer, Position: i})
+		}
+	}
+	for _, c := range columns {
 		if c.Left && g.print.Rest != nil {
 			continue
 		}

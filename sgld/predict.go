@@ -64,33 +64,55 @@ const (
 	upperTail = 0.95
 )
 
-// NewPredictor makes the predictive law of a model out of draws, values[name][draw],
-// of the coefficients that the encoding and the model have. Errors name what does not
-// fit.
-func NewPredictor(model string, enc datasets.Encoding, names []string, values [][]float64) (*Predictor, error) {
-	if len(values) == 0 || len(values) != len(names) || len(values[0]) == 0 {
+// A Fit is what released draws are of: a model over an encoding, with the parameters'
+// names and Values[parameter][draw].
+type Fit struct {
+	Model    string   // one of Models
+	NoiseSD  *float64 // of a linear model, on the encoded target, where it is known
+	Encoding datasets.Encoding
+	Names    []string
+	Values   [][]float64
+}
+
+// NewPredictor makes the predictive law of a fit. Errors name what does not fit
+// together.
+func NewPredictor(f Fit) (*Predictor, error) {
+	if len(f.Values) == 0 || len(f.Values) != len(f.Names) || len(f.Values[0]) == 0 {
 		return nil, fmt.Errorf("there are no draws")
 	}
-	p := &Predictor{enc: enc, draws: len(values[0]), known: map[string]int{}}
-	switch model {
-	case "logistic":
-		if !slices.Equal(names, enc.Coefficients) {
-			return nil, errOtherCoefficients
-		}
-		p.law, p.coefficients = logisticLaw{}, [][][]float64{values}
+	enc := f.Encoding
+	of, err := newModel(&Request{Model: f.Model, NoiseSD: f.NoiseSD, Encoding: enc})
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(f.Names, of.names()) {
+		return nil, fmt.Errorf("the draws have other parameters than model %s has with the policy's columns", f.Model)
+	}
+	p := &Predictor{enc: enc, draws: len(f.Values[0]), known: map[string]int{}, coefficients: [][][]float64{f.Values}}
+	switch m := of.(type) {
+	case logistic:
+		p.law = logisticLaw{}
+	case linear:
+		p.law = linearLaw{enc.Lower, enc.Upper, []float64{1 / math.Sqrt(m.precision)}}
+	case poisson:
+		p.law = poissonLaw{m.upper}
 	default:
-		return nil, fmt.Errorf("model %q: this version does not predict from it", model)
+		return nil, fmt.Errorf("model %q: this version does not predict from it", f.Model)
 	}
 	return p, nil
 }
-
-var errOtherCoefficients = fmt.Errorf("the draws have other coefficients than the policy's columns give")
 
 // Columns names what [Predictor.Predict] writes, in order. Where the model's target
 // is binary they are
 //
 //	mean     probability of the positive level, averaged over draws
 //	q5, q95  5 % and 95 % points, over draws, of that probability: what is not known of it
+//
+// and where it is a number, in its own unit,
+//
+//	mean, q5, q95                 of the mean that the draws give the row
+//	predictive_q5, predictive_q95  5 % and 95 % points of a new target, noise included;
+//	                              of a count, the least with so much probability up to it
 func (p *Predictor) Columns() []string { return p.law.columns() }
 
 // Draws returns the number of draws.

@@ -70,7 +70,7 @@ func TestPredictLogistic(t *testing.T) {
 		{0, 0, ln(3), 0, 0}, // c=r
 		{0, 0, 0, ln(3), 0}, // b
 	}
-	p, err := NewPredictor("logistic", predictEncoding(), predictEncoding().Coefficients, values)
+	p, err := NewPredictor(Fit{Model: "logistic", Encoding: predictEncoding(), Names: predictEncoding().Coefficients, Values: values})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestPredictLogistic(t *testing.T) {
 // mean of the probabilities differs from the probability at the mean.
 func TestPredictAveragesProbabilities(t *testing.T) {
 	enc := datasets.Encoding{Coefficients: []string{"intercept"}}
-	p, err := NewPredictor("logistic", enc, enc.Coefficients, [][]float64{{-1000, 0, 3000}})
+	p, err := NewPredictor(Fit{Model: "logistic", Encoding: enc, Names: enc.Coefficients, Values: [][]float64{{-1000, 0, 3000}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestPredictAveragesProbabilities(t *testing.T) {
 	out := p.Predict(rows)
 	near(t, "mean", out.Values[0][0], 0.5, 1e-15)
 	near(t, "log density", out.LogDensity[0], math.Log(0.5), 1e-15)
-	far, err := NewPredictor("logistic", enc, enc.Coefficients, [][]float64{{900, 900}})
+	far, err := NewPredictor(Fit{Model: "logistic", Encoding: enc, Names: enc.Coefficients, Values: [][]float64{{900, 900}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestPredictSameBits(t *testing.T) {
 			values[i] = append(values[i], r.NormFloat64())
 		}
 	}
-	p, err := NewPredictor("logistic", enc, enc.Coefficients, values)
+	p, err := NewPredictor(Fit{Model: "logistic", Encoding: enc, Names: enc.Coefficients, Values: values})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,14 +184,20 @@ func TestPredictRefuses(t *testing.T) {
 	enc := predictEncoding()
 	some := [][]float64{{1}, {2}, {3}, {4}, {5}}
 	for name, call := range map[string]func() error{
-		"another model": func() error { _, err := NewPredictor("oracle", enc, enc.Coefficients, some); return err },
-		"another order": func() error {
-			_, err := NewPredictor("logistic", enc, []string{"x", "intercept", "c=p", "c=r", "b"}, some)
+		"another model": func() error {
+			_, err := NewPredictor(Fit{Model: "oracle", Encoding: enc, Names: enc.Coefficients, Values: some})
 			return err
 		},
-		"one too few": func() error { _, err := NewPredictor("logistic", enc, enc.Coefficients[:4], some[:4]); return err },
+		"another order": func() error {
+			_, err := NewPredictor(Fit{Model: "logistic", Encoding: enc, Names: []string{"x", "intercept", "c=p", "c=r", "b"}, Values: some})
+			return err
+		},
+		"one too few": func() error {
+			_, err := NewPredictor(Fit{Model: "logistic", Encoding: enc, Names: enc.Coefficients[:4], Values: some[:4]})
+			return err
+		},
 		"no draws": func() error {
-			_, err := NewPredictor("logistic", enc, enc.Coefficients, make([][]float64, 5))
+			_, err := NewPredictor(Fit{Model: "logistic", Encoding: enc, Names: enc.Coefficients, Values: make([][]float64, 5)})
 			return err
 		},
 	} {
@@ -237,7 +243,7 @@ func BenchmarkPredict(b *testing.B) {
 			values[i] = append(values[i], r.NormFloat64())
 		}
 	}
-	p, err := NewPredictor("logistic", enc, enc.Coefficients, values)
+	p, err := NewPredictor(Fit{Model: "logistic", Encoding: enc, Names: enc.Coefficients, Values: values})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -36,6 +36,13 @@ type Scores struct {
 	Accuracy         *float64      `json:"accuracy,omitempty"`
 	CalibrationError *float64      `json:"calibration_error,omitempty"`
 	Calibration      []Reliability `json:"calibration,omitempty"`
+
+	// Of numbers: the root of the mean squared distance from the predicted mean, in
+	// the target's unit, and the share of rows within the predictive interval of 90 %.
+	// Targets are compared as they stand, not clamped to the policy's bounds; the log
+	// score is of the density in the target's unit, of counts of their probability.
+	RMSE     *float64 `json:"rmse,omitempty"`
+	Coverage *float64 `json:"coverage_90,omitempty"`
 }
 
 // Reliability is a bin of predicted probabilities.
@@ -118,4 +125,23 @@ func (c *classScore) result(s *Scores) {
 		s.Calibration = append(s.Calibration, b)
 	}
 	s.Accuracy, s.CalibrationError = &accuracy, &distance
+}
+
+// numberScore scores predictions of numbers, by the columns of numberColumns.
+type numberScore struct {
+	rows, within int64
+	squares      float64
+}
+
+func (s *numberScore) add(y float64, v []float64) {
+	s.rows++
+	s.squares += (y - v[0]) * (y - v[0])
+	if y >= v[3] && y <= v[4] {
+		s.within++
+	}
+}
+
+func (s *numberScore) result(out *Scores) {
+	rmse, coverage := math.Sqrt(s.squares/float64(s.rows)), float64(s.within)/float64(s.rows)
+	out.RMSE, out.Coverage = &rmse, &coverage
 }

@@ -43,6 +43,7 @@ type releasedRun struct {
 		Target               string   `json:"target"`
 		Features             []string `json:"features"`
 		Prior                string   `json:"prior"`
+		NoiseSD              *float64 `json:"noise_sd"`
 		EffectiveTemperature float64  `json:"effective_temperature"`
 	} `json:"sampler"`
 	Ledger LedgerRef `json:"ledger"`

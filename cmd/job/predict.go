@@ -171,11 +171,14 @@ func (p *Predict) read(ctx context.Context, policy *policies.Policy) (*releasedR
 	case run.Sampler.Features == nil:
 		return nil, nil, nil, &BadDraws{Message: fmt.Sprintf("%s: the report does not say the features of the run: it is of an earlier version", p.DrawsDir)}
 	}
-	binding, err := datasets.Bind(policy.Dataset, run.Sampler.Target, run.Sampler.Features)
+	outcome, _ := sgld.OutcomeOf(run.Sampler.Model) // NewPredictor refuses an unknown model
+	binding, err := datasets.BindOutcome(policy.Dataset, run.Sampler.Target, run.Sampler.Features, outcome)
 	if err != nil {
 		return nil, nil, nil, &BadDraws{Message: fmt.Sprintf("%s: %v", p.DrawsDir, err)}
 	}
-	predictor, err := sgld.NewPredictor(run.Sampler.Model, binding.Encoding(), draws.Names, draws.Values)
+	predictor, err := sgld.NewPredictor(sgld.Fit{
+		Model: run.Sampler.Model, NoiseSD: run.Sampler.NoiseSD, Encoding: binding.Encoding(), Names: draws.Names, Values: draws.Values,
+	})
 	if err != nil {
 		return nil, nil, nil, &BadDraws{Message: fmt.Sprintf("%s: %v", p.DrawsDir, err)}
 	}
@@ -207,7 +210,7 @@ func (p *Predict) compare(ctx context.Context, own *datasets.Own, policy *polici
 		if err != nil {
 			return "", err
 		}
-		like, comparable, err := own.Likeness(ctx, registered, policy.Dataset.CSV, key, datasets.Options{Memory: p.Memory})
+		like, comparable, err := own.Likeness(ctx, registered, policy.Dataset, key, datasets.Options{Memory: p.Memory})
 		switch {
 		case err != nil:
 			return "", err

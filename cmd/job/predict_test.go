@@ -384,6 +384,118 @@ func mustRead(t *testing.T, path string) []byte {
 	return text
 }
 
+const numbersPolicy = `apiVersion: privsgld/v1
+kind: Policy
+metadata: {name: pay, owner: test@example.org}
+dataset:
+  name: pay
+  privacyUnit: row
+  adjacency: add-remove
+  rows: 6
+  target: {column: pay}
+  columns:
+    - {name: age, type: number, bounds: [0, 100]}
+    - {name: pay, type: number, bounds: [-5, 15]}
+    - {name: visits, type: integer, bounds: [0, 30]}
+budget: {epsilon: 5, delta: 1e-6}
+`
+
+// TestPredictNumbers predicts from linear and Poisson regression, from the run to the
+// file, and compares with sums over the draws as they were released.
+func TestPredictNumbers(t *testing.T) {
+	s := newShop(t)
+	policy := s.write("numbers.yaml", numbersPolicy)
+	data := s.write("numbers.csv", "age,pay,visits\n20,1,3\n30,2,4\n40,2.5,9\n50,4,2\n60,20,1\n70,3,\n")
+	given := s.write("new.csv", "visits,age,pay\n3,25,1.5\n,55,\n1.5,105,-7\n")
+	for _, model := range []string{"linear", "poisson"} {
+		r := s.job(model)
+		r.PolicyPath, r.DataPath, r.Epsilon, r.Model, r.Features = policy, data, "1", model, []string{"age"}
+		target, wantScored := "pay", int64(2)
+		if model == "poisson" {
+			r.Target, target, wantScored = "visits", "visits", 1
+		} else {
+			sd := 0.5
+			r.Sampler.NoiseSD = &sd
+		}
+		if _, err := r.Do(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p := &Predict{DrawsDir: s.path(model), PolicyPath: policy, DataPath: given, To: s.path(model + ".csv"), PublicRows: true, OpenLedger: s.open}
+		done, err := p.Do(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.Target != target || done.Scores.Rows != wantScored || done.Scores.Unscored != 3-wantScored || done.Scores.RMSE == nil || done.Scores.Coverage == nil {
+			t.Errorf("%s: %+v, %+v", model, done, done.Scores)
+		}
+		names, columns := readPredictions(t, p.To, "csv")
+		if !slices.Equal(names, []string{".row", "mean", "q5", "q95", "predictive_q5", "predictive_q95"}) {
+			t.Errorf("%s: columns %v", model, names)
+		}
+		samples, err := os.Open(s.path(model + "/samples.csv"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		draws, err := csv.NewReader(samples).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = samples.Close()
+		for i, age := range []float64{25, 55, 100} { // clamped to the bounds
+			mean := 0.0
+			for _, draw := range draws[1:] {
+				intercept, err := strconv.ParseFloat(draw[3], 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				slope, err := strconv.ParseFloat(draw[4], 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				u := intercept + slope*(age/50-1)
+				if model == "linear" {
+					mean += 5 + 10*u
+				} else {
+					mean += math.Min(math.Exp(u), 30)
+				}
+			}
+			mean /= float64(len(draws) - 1)
+			if got := columns[1][i]; !(math.Abs(got-mean) <= 1e-12*math.Abs(mean)) {
+				t.Errorf("%s: row %d: mean %v, want %v", model, i, got, mean)
+			}
+			if !(columns[2][i] <= columns[3][i] && columns[4][i] <= columns[5][i]) {
+				t.Errorf("%s: row %d: the points are not in order: %v %v, %v %v", model, i, columns[2][i], columns[3][i], columns[4][i], columns[5][i])
+			}
+		}
+	}
+}
+
+type noRoom struct{}
+
+func (noRoom) Write([]byte) (int, error) { return 0, errors.New("no room") }
+
+// Rows that a first run on the holder's terminal registered are refused too.
+func TestPredictRefusesFirstRunsRows(t *testing.T) {
+	s := newShop(t)
+	r := s.job("out")
+	r.Register = true
+	if _, err := r.Do(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	blind := "age,member\n20,true\n30,false\n40,true\n50,false\n60,true\n70,true\n"
+	p := &Predict{DrawsDir: s.path("out"), PolicyPath: r.PolicyPath, OpenLedger: s.open, To: s.path("never.csv")}
+	for name, content := range map[string]string{"blind.csv": blind, "whole.csv": testTable} {
+		p.DataPath = s.write(name, content)
+		if _, err := p.Do(t.Context()); !errors.As(err, new(*WrongRows)) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	p.DataPath, p.To = s.write("new.csv", strings.Replace(blind, "70", "71", 1)), s.path("new-predictions.csv")
+	if _, err := p.Do(t.Context()); err != nil {
+		t.Errorf("other rows: %v", err)
+	}
+}
+
 // A prediction that is cut short leaves nothing.
 func TestPredictCancelled(t *testing.T) {
 	s := newShop(t)
@@ -410,6 +522,12 @@ func TestPredictCancelled(t *testing.T) {
 		if strings.Contains(name, "predictions") || strings.Contains(name, ".privsgld") {
 			t.Errorf("%s was left behind", name)
 		}
+	}
+	// A file that takes no more is an output that failed.
+	if err := writePredictions("-", "csv", noRoom{}, []string{".row", "mean"}, func(add func([][]float64) error) error {
+		return add([][]float64{{0.5}})
+	}); !errors.As(err, new(*OutputError)) {
+		t.Errorf("error %v", err)
 	}
 	// Whatever took the name meanwhile stays.
 	err = writePredictions(p.To, "csv", nil, []string{".row", "mean"}, func(func([][]float64) error) error {

@@ -44,9 +44,6 @@ func checkNewFile(path string) error {
 // all, of the columns that each calls add for, batch after batch; never in place of
 // another. For "-" it writes to out.
 func writePredictions(path, format string, out io.Writer, columns []string, each func(add func([][]float64) error) error) (err error) {
-	if path == "-" {
-		return writeTable(out, format, columns, each)
-	}
 	failed := func(err error) error {
 		var p *fs.PathError
 		var l *os.LinkError
@@ -58,12 +55,24 @@ func writePredictions(path, format string, out io.Writer, columns []string, each
 		}
 		return &OutputError{fmt.Sprintf("%s could not be written: %v", path, err)}
 	}
+	table := func(w io.Writer) error {
+		err := writeTable(w, format, columns, each)
+		var unwritten *unwrittenError
+		if errors.As(err, &unwritten) {
+			err = failed(unwritten.error)
+		}
+		return err
+	}
+	if path == "-" {
+		path = "standard output"
+		return table(out)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".privsgld-*") // mode 600
 	if err != nil {
 		return failed(err)
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // a second name, or of what failed
-	err = writeTable(f, format, columns, each)
+	err = table(f)
 	if e := f.Sync(); err == nil && e != nil {
 		err = failed(e)
 	}
@@ -71,10 +80,6 @@ func writePredictions(path, format string, out io.Writer, columns []string, each
 		err = failed(e)
 	}
 	if err != nil {
-		var p *fs.PathError
-		if errors.As(err, &p) {
-			err = failed(err)
-		}
 		return err
 	}
 	// A link never takes another file's place.
@@ -96,14 +101,22 @@ func writePredictions(path, format string, out io.Writer, columns []string, each
 func writeTable(w io.Writer, format string, columns []string, each func(add func([][]float64) error) error) error {
 	t, err := newTableWriter(w, format, columns)
 	if err != nil {
-		return err
+		return &unwrittenError{err}
 	}
-	err = each(t.add)
-	if e := t.close(); err == nil {
-		err = e
+	err = each(func(values [][]float64) error {
+		if err := t.add(values); err != nil {
+			return &unwrittenError{err}
+		}
+		return nil
+	})
+	if e := t.close(); err == nil && e != nil {
+		err = &unwrittenError{e}
 	}
 	return err
 }
+
+// An unwrittenError is that of the file, not of what is written.
+type unwrittenError struct{ error }
 
 // A tableWriter writes batches of columns: in Parquet, Arrow's IPC file format, or CSV
 // with a header.

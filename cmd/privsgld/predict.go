@@ -111,7 +111,7 @@ func scoresText(w io.Writer, s *sgld.Scores) {
 	for _, f := range []struct {
 		name  string
 		value *float64
-	}{{"accuracy", s.Accuracy}, {"mean log score", s.LogScore}, {"calibration error", s.CalibrationError}} {
+	}{{"accuracy", s.Accuracy}, {"mean log score", s.LogScore}, {"calibration error", s.CalibrationError}, {"root mean squared error", s.RMSE}, {"coverage of the 90 % interval", s.Coverage}} {
 		if f.value != nil {
 			fmt.Fprintf(w, "           %s %s\n", f.name, fixed(*f.value))
 		}
