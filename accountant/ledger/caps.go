@@ -209,19 +209,25 @@ func chargedBefore(s rows, past earlierEntries, name string, d dataset, now time
 		}
 	}
 	charged := map[string]events{}
+	all := events{}
 	for i := len(found) - 1; i >= 0; i-- {
 		e := found[i]
 		_, reserved := charged[e.Run]
 		switch {
 		case e.Kind == kindVoid:
 			delete(charged, e.Run)
+		case e.Kind == kindAgain:
+			m, err := mechanismsOf(nil, e)
+			if err != nil {
+				return nil, err
+			}
+			all = all.with(m)
 		case e.Kind == kindReserve, e.Kind == kindSettle && reserved:
 			if charged[e.Run], err = mechanismsOf(nil, e); err != nil {
 				return nil, err
 			}
 		}
 	}
-	all := events{}
 	for _, m := range charged {
 		all = all.with(m)
 	}

@@ -33,6 +33,8 @@ func apply(s rows, earlier entryReader, admits admission, e entry) error {
 		return applyReserve(s, admits, e)
 	case kindSettle, kindVoid:
 		return applyEnd(s, earlier, e)
+	case kindAgain:
+		return applyAgain(s, earlier, admits, e)
 	case kindClose:
 		return applyClose(s, e)
 	case kindFingerprint:
@@ -170,6 +172,9 @@ func applyEnd(s rows, earlier entryReader, e entry) error {
 	}
 	if r.State != stateReserved {
 		return fmt.Errorf("%w: it is %s already", ErrCharge, r.State)
+	}
+	if e.Kind == kindVoid && len(r.Again) > 0 {
+		return fmt.Errorf("%w: its data was opened by an earlier attempt", ErrCharge)
 	}
 	reserved, err := earlier(r.Entry)
 	if err != nil {

@@ -298,7 +298,7 @@ func fillSettlement(s rows, reserved entry, actual accountant.Event, e *entry) e
 }
 
 // snapshotAfter is the snapshot after a charge ended.
-func snapshotAfter(s rows, reserved, end entry) (snapshot, error) {
+func snapshotAfter(s rows, earlier entryReader, reserved, end entry) (snapshot, error) {
 	row, _, err := getRow[dataset](s, key("dataset", end.Dataset))
 	if err != nil {
 		return snapshot{}, err
@@ -329,6 +329,21 @@ func snapshotAfter(s rows, reserved, end entry) (snapshot, error) {
 			return out, err
 		}
 		out.before = out.after.without(m)
+	}
+	r, _, err := getRow[run](s, key("run", end.Run))
+	if err != nil {
+		return out, err
+	}
+	for _, n := range r.Again {
+		e, err := earlier(n)
+		if err != nil {
+			return out, err
+		}
+		m, err := mechanismsOf(nil, e)
+		if err != nil {
+			return out, err
+		}
+		out.before = out.before.without(m)
 	}
 	return out, nil
 }

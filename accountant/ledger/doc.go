@@ -47,12 +47,12 @@
 // Amounts are strings, in the accountant's decimal form, so that no digit is
 // lost. All entries have
 //
-//	version   2; 1 in entries of an earlier program, which come before all others
+//	version   3; 1 or 2 in entries of earlier programs, which come before all others
 //	number    of the entry
 //	time      RFC 3339, UTC, whole seconds, never before the last entry's
 //	nonce     16 random bytes in hexadecimal, so that a checkpoint's hashes
 //	          confirm no guess of an entry
-//	kind      register, reserve, settle, void, close, fingerprint or amend
+//	kind      register, reserve, again, settle, void, close, fingerprint or amend
 //	dataset   name of the data set
 //
 // and, by kind,
@@ -64,6 +64,9 @@
 //	          set in the cap's; of a cap that is registered, made smaller: no costs
 //	reserve   run, period, event, costs, reservation {kind, analyst, purpose,
 //	          policy_name, policy_sha256, epsilon, delta, approval}
+//	again     run, period, attempt, event, costs: of a reservation that is neither
+//	          settled nor void, another attempt begins; attempt counts from 2, event is
+//	          what it may do a second time. Period and accounts are the reservation's
 //	settle    run, period, event, costs
 //	void      run, period
 //	close     period, the one that opens; pending, how many reservations of the
@@ -133,7 +136,7 @@
 // the text up to and with the line's end before the blank line; in the name's last
 // part, a byte 1 and then the public key. What a data set has spent in a period is the
 // sum over its runs of the settled event, of the reserved one where nothing is settled,
-// and of nothing for a void one. For a cap it is the same sum over the runs whose
+// and of nothing for a void one, and of all events of kind again. For a cap it is the same sum over the runs whose
 // costs name it, and the costs with which it was registered.
 //
 // # The file, and the server

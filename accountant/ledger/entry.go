@@ -35,19 +35,21 @@ type entry struct {
 	Dataset string `json:"dataset,omitempty"`
 	Run     string `json:"run,omitempty"`
 	Period  string `json:"period,omitempty"`
+	Attempt int64  `json:"attempt,omitempty"` // again
 
 	Registration *wireRegistration `json:"registration,omitempty"` // register
 	Cap          *wireCap          `json:"cap,omitempty"`          // register
 	Reservation  *wireReservation  `json:"reservation,omitempty"`  // reserve
-	Event        *wireEvent        `json:"event,omitempty"`        // reserve, settle
-	Costs        []wireCost        `json:"costs,omitempty"`        // reserve, settle; register of a cap
+	Event        *wireEvent        `json:"event,omitempty"`        // reserve, settle, again
+	Costs        []wireCost        `json:"costs,omitempty"`        // reserve, settle, again; register of a cap
 	Pending      *int64            `json:"pending,omitempty"`      // close
 	Fingerprint  *wireFingerprint  `json:"fingerprint,omitempty"`  // fingerprint
 	Amendment    *wireAmendment    `json:"amendment,omitempty"`    // amend
 }
 
-// Entries of version 1 were written by a program that kept no events by purpose.
-const entryVersion = 2
+// Entries of version 1 were written by a program that kept no events by purpose, those
+// of version 2 by one that knew no second attempt.
+const entryVersion = 3
 
 // nonceBytes is the length of an entry's random part. Checkpoints leave the
 // ledger with every report: without it their hashes would confirm a guess of

@@ -68,7 +68,7 @@ func (l *Ledger) whole(ctx context.Context) (*image, exportHead, error) {
 type Record struct {
 	Number  int64  `json:"number"`
 	Time    string `json:"time"` // UTC
-	Kind    string `json:"kind"` // register, reserve, settle, void, close, fingerprint or amend
+	Kind    string `json:"kind"` // register, reserve, again, settle, void, close, fingerprint or amend
 	Dataset string `json:"dataset"`
 	Period  string `json:"period"`
 	Run     string `json:"run,omitempty"`
@@ -109,6 +109,8 @@ func (l *Ledger) Records(ctx context.Context) ([]Record, error) {
 			r.Epsilon, r.Delta = e.Registration.Terms.Epsilon, e.Registration.Terms.Delta
 		case e.Fingerprint != nil:
 			r.What = fmt.Sprintf("%s version %d", e.Fingerprint.Growth, e.Fingerprint.Version)
+		case e.Kind == kindAgain:
+			r.What = fmt.Sprintf("attempt %d", e.Attempt)
 		case e.Cap != nil:
 			r.What, r.Epsilon, r.Delta = e.Cap.Name, e.Cap.Terms.Epsilon, e.Cap.Terms.Delta
 		}

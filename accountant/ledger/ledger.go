@@ -275,7 +275,7 @@ func (l *Ledger) Reserve(ctx context.Context, q Request) (*Reservation, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reservation{RunID: q.RunID, Entry: last.Number, Time: at}
+	r := &Reservation{RunID: q.RunID, Entry: last.Number, Time: at, attempt: firstAttempt}
 	r.self = r
 	if r.Budget, err = d.snapshot.budget(); err != nil {
 		return nil, err
@@ -350,6 +350,9 @@ func (l *Ledger) end(ctx context.Context, r *Reservation, kind string, actual *a
 		if err := upgrade(overlay, past); err != nil {
 			return err
 		}
+		if err := mayEnd(overlay, r.RunID, r.attempt); err != nil {
+			return err
+		}
 		if actual != nil {
 			if err := fillSettlement(overlay, reserved, *actual, &e); err != nil {
 				return err
@@ -358,7 +361,7 @@ func (l *Ledger) end(ctx context.Context, r *Reservation, kind string, actual *a
 		if err := apply(overlay, past.read, admitted, e); err != nil {
 			return err
 		}
-		if snap, err = snapshotAfter(overlay, reserved, e); err != nil {
+		if snap, err = snapshotAfter(overlay, past.read, reserved, e); err != nil {
 			return err
 		}
 		if err := overlay.writeTo(t); err != nil {

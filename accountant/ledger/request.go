@@ -63,7 +63,8 @@ type Reservation struct {
 	Time   time.Time // of that entry, UTC, whole seconds
 	Budget Budget
 
-	self *Reservation // points to itself in the value that Reserve returned
+	self    *Reservation // points to itself in the value that Reserve, or Again, returned
+	attempt int64
 }
 
 // A Settlement is the end of a charge: what was done, and the signed

@@ -75,6 +75,8 @@ type dataset struct {
 type run struct {
 	Entry int64  `json:"entry"` // of the reservation
 	State string `json:"state"` // reserved, settled or void
+
+	Again []int64 `json:"again,omitempty"` // entries by which later attempts began
 }
 
 const (

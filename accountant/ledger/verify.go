@@ -306,7 +306,7 @@ func verified(f *accountant.Filter, total accountant.Spent) bool {
 // checkPeriod checks, after an entry was applied, that its period is that of
 // its time, and no earlier one.
 func checkPeriod(s rows, e entry, t time.Time) error {
-	if e.Period == "" || e.Kind == kindSettle || e.Kind == kindVoid {
+	if e.Period == "" || e.Kind == kindSettle || e.Kind == kindVoid || e.Kind == kindAgain {
 		return nil // these belong to their reservation's period
 	}
 	d, _, err := getRow[dataset](s, key("dataset", e.Dataset))
