@@ -33,6 +33,13 @@ type Progress func(done, total int64)
 // separates the random streams of different runs. On an error or a cancelled
 // context it returns no draws; whatever was reserved stays charged.
 func Run(ctx context.Context, p *Plan, t *datasets.Table, label string, progress Progress) (*Result, error) {
+	return RunFrom(ctx, p, t, label, Points{}, progress)
+}
+
+// RunFrom is Run with resume points: it keeps them where points says how, and goes on
+// from one. The label names the attempt as well. The events are those of the whole run,
+// what the point counts among them; what was done a second time is charged by itself.
+func RunFrom(ctx context.Context, p *Plan, t *datasets.Table, label string, points Points, progress Progress) (*Result, error) {
 	if !reflect.DeepEqual(t.Encoding(), p.Request.Encoding) {
 		return nil, errors.New("the plan was made for another encoding than the table's")
 	}
@@ -46,22 +53,38 @@ func Run(ctx context.Context, p *Plan, t *datasets.Table, label string, progress
 			s.Erase()
 		}
 	}()
-	return run(ctx, p, g, func(use string) privacy.Bits {
+	return runFrom(ctx, p, g, func(use string) privacy.Bits {
 		s := privacy.NewSource(label + "/" + use)
 		sources = append(sources, s)
 		return s
-	}, progress)
+	}, points, progress)
 }
 
 // run is Run over any generator, for tests with seeds.
 func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.Bits, progress Progress) (*Result, error) {
+	return runFrom(ctx, p, g, bits, Points{}, progress)
+}
+
+// runFrom is RunFrom over any generator.
+func runFrom(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.Bits, points Points, progress Progress) (*Result, error) {
 	res := &Result{}
 	r := &p.Request
+	at := points.From
+	keep := &keeper{save: points.Save, last: -1}
 	if p.CountEpsilon != nil {
-		n, err := privacy.NoisyCount(int64(len(g.unit)), p.CountEpsilon.Float64Down())
-		if err != nil {
-			return nil, err
+		var n int64
+		var err error
+		switch {
+		case at == nil:
+			if n, err = privacy.NoisyCount(int64(len(g.unit)), p.CountEpsilon.Float64Down()); err != nil {
+				return nil, err
+			}
+		case at.Count == nil:
+			return nil, errPoint
+		default:
+			n = *at.Count
 		}
+		keep.made.Count = &n
 		res.Events = append(res.Events, accountant.Pure(r.Adjacency, *p.CountEpsilon, 1))
 		if p, err = p.WithCount(n); err != nil {
 			// No usage error any more: the data was opened and the charge stands.
@@ -83,10 +106,16 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 	switch p.Metric {
 	case MetricBought:
 		norm := gramNorm(len(g.numbers)+g.cats, g.d)
-		gram, event, err := noisyGram(g, r.Adjacency, norm, p.GramNoiseMultiplier, bits("gram"))
-		if err != nil {
-			return nil, err
+		var gram []float64
+		event := accountant.Gaussian(r.Adjacency, p.GramNoiseMultiplier, 1)
+		if at == nil {
+			if gram, event, err = noisyGram(g, r.Adjacency, norm, p.GramNoiseMultiplier, bits("gram")); err != nil {
+				return nil, err
+			}
+		} else if gram = at.Gram; len(gram) != g.d*g.d {
+			return nil, errPoint
 		}
+		keep.made.Gram = gram
 		res.Events = append(res.Events, event)
 		if root, err = boughtRoot(gram, g.d, p.gramNu, f.weight, kappa); err != nil {
 			return nil, err
@@ -109,6 +138,21 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 	}
 	res.Plan = p
 	res.Draws.Names = of.names()
+	keep.plan, keep.sum = p, sum
+	if points.Save != nil {
+		keep.every = p.PointEvery()
+	}
+	first := 0
+	if at != nil {
+		if !at.fits(p) {
+			return nil, errPoint
+		}
+		keep.every, keep.last = at.Every, at.Done
+		first = int(at.Done / p.Steps)
+		for _, draws := range at.Draws[:first] {
+			res.Draws.Chains = append(res.Draws.Chains, plain(draws))
+		}
+	}
 	start := bits("start")
 	var public *normal
 	if p.addsNoise() {
@@ -116,15 +160,20 @@ func run(ctx context.Context, p *Plan, g *design, bits func(use string) privacy.
 			return nil, err
 		}
 	}
-	for i := range r.Chains {
+	for i := first; i < r.Chains; i++ {
 		c := newChain(p, m, sum, laws, m.dim())
 		c.public = public
-		if r.Init == InitPrior {
+		if at != nil && i == first {
+			if err := at.restore(p, c, sum); err != nil {
+				return nil, err
+			}
+		} else if r.Init == InitPrior {
 			if err := c.fromPrior(laws, start); err != nil {
 				return nil, err
 			}
 		}
-		err := c.run(ctx, p, func(done int64) {
+		keep.chains = res.Draws.Chains
+		err := c.run(ctx, p, keep, func(done int64) {
 			if progress != nil {
 				progress(int64(i)*p.Steps+done, int64(r.Chains)*p.Steps)
 			}
@@ -163,23 +212,26 @@ func (p *Plan) withBound(bound float64) *Plan {
 // reports tell no more than the step count.
 const progressEvery = 64
 
-// run takes the plan's steps and draws.
-func (c *chain) run(ctx context.Context, p *Plan, report func(int64)) error {
+// run takes the plan's steps and draws, those that are not done.
+func (c *chain) run(ctx context.Context, p *Plan, points *keeper, report func(int64)) error {
 	// The last draw of equal steps is the last iterate; what thinning leaves over is
 	// warm-up.
 	first := p.Steps - int64(p.Request.Draws-1)*p.Thin
 	timed := p.timed()
 	draws := float64(p.Request.Draws) / p.sampledTime() // for each unit of time
 	var before float64                                  // sampled time before the segment
+	var done int64                                      // steps before it
 	for i := range p.Segments {
 		s := &p.Segments[i]
-		done := c.done
-		for n := range s.Steps {
+		for n := min(max(c.done-done, 0), s.Steps); n < s.Steps; n++ {
 			if c.done%progressEvery == 0 {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
 				report(c.done)
+			}
+			if err := points.at(c); err != nil {
+				return err
 			}
 			if timed {
 				// One draw for each middle of a spacing that lies in this step's time.
@@ -199,6 +251,7 @@ func (c *chain) run(ctx context.Context, p *Plan, report func(int64)) error {
 			}
 		}
 		before += p.sampled(s, done, s.Steps)
+		done += s.Steps
 	}
 	report(c.done)
 	return nil
