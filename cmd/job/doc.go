@@ -67,7 +67,7 @@
 //     no more in every filter; otherwise nothing is released and the reservation
 //     stands. Only then does privacy/gate put the folder in place, whole or not
 //     at all. A run that ends in any other way releases nothing and keeps its
-//     charge; only a run whose data was never opened gives it back, by the gate's
+//     charge (killed from outside it may go on, see below); only a run whose data was never opened gives it back, by the gate's
 //     own proof. So every released value is covered by a counted event.
 //     Guarded by TestKill and TestInterrupt, and by the tests of the two packages.
 //  9. What is released. samples.* holds iterates; report.json holds public facts,
@@ -123,11 +123,55 @@
 // ledger's time never runs backwards, and a clock set forward opens one period, not
 // those that it skips.
 //
-// # What is not resumed, and which units there are
+// # Going on after a kill
 //
-// A run that was killed is not resumed: it released nothing (step 8), its charge
-// stands, and a new run is a new reservation. The privacy unit is the row; policies
-// with entities as units are refused before any reservation.
+// A run whose predicted time is a minute or more keeps resume points: from just after
+// its purchases, and then every so many steps, a number that follows from the plan. A
+// point is on the disk before the next step begins. It holds iterates, draws and bought
+// answers, which are outputs of charged mechanisms, the count of what ran, public facts
+// and the keyed fingerprint of the rows: no generator's state and no row
+// (TestPointHoldsNoGenerator). It is sealed under a key of the state folder, and lasts
+// seven days (TestHold). Resume.Do goes on from it, under the same reservation. Claim: all
+// that the analyst is given stays within the filter's guarantee. Proof:
+//
+//  1. Of a run that was killed nothing was released (step 8), and the gate settles a
+//     reservation once, for the newest attempt alone: one output at most
+//     (TestKilledRunGoesOn, TestAgain).
+//  2. Take all answers of all attempts. Up to the last point they are among those that the
+//     reservation charges, and so are those that come after the last attempt's point.
+//     Those that an attempt drew between its point and its kill are drawn again, with noise
+//     of other streams (the attempt is part of their key: step 3 holds for each,
+//     TestAttemptsHaveStreamsOfTheirOwn); they reach at most to the next point. The ledger
+//     charges all steps up to there once more, in an entry of its own for the same
+//     accounts, before the attempt reads a row (TestAgainCoversWhatRan). So every answer is
+//     charged, and a filter bounds all of them in any order of charges (step 6).
+//  3. The events of a charge are fixed by the plan and by the point's number. That there
+//     is such a charge, and when, depends on the kill. If whether and when the process is
+//     killed from outside does not depend on the data, given the answers so far, the
+//     choice is one that an analyst could have made, and step 6 is about those. This is an
+//     assumption, and the report of such a run says so. A run that ended by itself could
+//     have ended for its data, so it leaves no point: on any return, panic or interrupt it
+//     is removed, and what the Go runtime writes before it dies (out of memory, say) goes
+//     to a mark beside it that forbids to go on (TestEndedRunNeverGoesOn). What a step
+//     needs is allocated before the first point, and only draws, of public size, are
+//     added. A kill by the operating
+//     system for want of memory after it, by a limit on time or by a person who looks on
+//     are held not to depend on the data.
+//  4. The same rows are read: their keyed fingerprint is compared, and otherwise the
+//     attempt ends. Policy, plan and settings are the same, or nothing is charged. The
+//     draws are those of a chain whose generator was switched at the point
+//     (TestResumedRun).
+//
+// Also assumed: the state folder is not set back to an earlier copy of itself, and its
+// files' locks and fsync do what they should; where the system has no locks there are no
+// points. A run with a bought count has points only where its plan before the count is
+// long. A job's own cap, and a signed request, hold with what is done again
+// (Resume.Do refuses otherwise); the ε that a run was asked for is passed by that.
+//
+// # Which units there are
+//
+// The privacy unit is the row; policies with entities as units are refused before any
+// reservation.
 //
 // # Amendments
 //

@@ -40,6 +40,7 @@ type Report struct {
 	Budget      ledger.Budget `json:"budget"`
 	Sampler     SamplerReport `json:"sampler"`
 	Diagnostics Diagnostics   `json:"diagnostics"`
+	Attempts    []Attempt     `json:"attempts,omitempty"` // after the first, where the run was killed and went on
 	Ledger      LedgerRef     `json:"ledger"`
 	Warnings    []string      `json:"warnings"`
 	Program     Program       `json:"program"`

@@ -60,6 +60,11 @@ type Run struct {
 
 	Progress sgld.Progress
 
+	// Guard, where it is given, lets a long run keep resume points. It is called once
+	// the run is charged, and makes all that the Go runtime writes to standard error go
+	// to the mark until the function that it returns is called.
+	Guard func(runID string, mark *os.File) (stop func(), err error)
+
 	// Register has the first run of a data set register its rows, as the holder's
 	// own terminal does.
 	Register bool
@@ -67,6 +72,8 @@ type Run struct {
 	OpenLedger func(context.Context) (*ledger.Ledger, error)
 	Now        func() time.Time
 	Program    Program
+
+	resumed *savedRun // where this goes on from; nil: a new run
 }
 
 // prepared is a run that was approved and planned: public facts only.
@@ -84,6 +91,9 @@ type prepared struct {
 
 	comparison EpsilonByAccountant // of what is reserved
 	approvals  approvals
+
+	points *points          // resume points; nil: none
+	again  []ledger.Attempt // later attempts, which charged steps again
 }
 
 // Plan approves and plans the run and asks the ledger what it would decide. It
@@ -120,12 +130,24 @@ func (r *Run) Do(ctx context.Context) (*Report, error) {
 	}
 	defer p.ledger.Close() //nolint:errcheck // every entry is durable when it is made
 	defer out.Close()
+	if err := p.keepPoints(ctx); err != nil {
+		return nil, err
+	}
+	defer p.points.end()
 	permit, err := gate.Reserve(ctx, p.ledger, p.request)
 	if err != nil {
 		return nil, p.refusal(err)
 	}
 	if ctx.Err() != nil {
 		return nil, giveBack(ctx, permit.Void)
+	}
+	return p.finish(ctx, permit, out)
+}
+
+// finish does what comes after the charge of an attempt.
+func (p *prepared) finish(ctx context.Context, permit *gate.Permit, out *gate.Output) (*Report, error) {
+	if err := p.points.begin(ctx, permit.Reservation()); err != nil {
+		return nil, err
 	}
 	result, err := p.compute(ctx, permit)
 	if err != nil {
@@ -173,6 +195,9 @@ func (r *Run) prepare(ctx context.Context, what intent) (*prepared, error) {
 		return nil, err
 	}
 	p := &prepared{run: r, policy: policy}
+	if err := r.resumed.samePolicy(policy); err != nil {
+		return nil, err
+	}
 	if p.approvals, err = r.readApprovals(policy, what); err != nil {
 		return nil, err
 	}
@@ -214,7 +239,7 @@ func (r *Run) prepare(ctx context.Context, what intent) (*prepared, error) {
 	}
 	err = p.approve(ctx)
 	if err == nil {
-		p.rows, err = openIdentity(ctx, p.ledger, policy, r.Register)
+		p.rows, err = openIdentity(ctx, p.ledger, policy, r.Register || what == forReal && p.wantsPoints())
 	}
 	if err != nil {
 		p.ledger.Close() //nolint:errcheck // nothing was written
@@ -338,7 +363,7 @@ func (p *prepared) approve(ctx context.Context) error {
 	if err != nil && !budgetRefusal(err) {
 		return err
 	}
-	id, idErr := newRunID()
+	id, idErr := r.resumed.runID()
 	if idErr != nil {
 		return idErr
 	}
@@ -442,11 +467,14 @@ func (p *prepared) compute(ctx context.Context, permit *gate.Permit) (*sgld.Resu
 		return nil, err
 	}
 	defer table.Close() //nolint:errcheck // a mapped temporary file
-	// The entry's number and time separate the random streams also of two copies
-	// of one machine that share their generator's state.
-	res := permit.Reservation()
-	label := fmt.Sprintf("%s/%d/%s", res.RunID, res.Entry, utc(res.Time))
-	return sgld.Run(ctx, p.plan, table, label, p.run.Progress)
+	return sgld.RunFrom(ctx, p.plan, table, p.label(permit.Reservation()), p.points.sampler(table.Fingerprint()), p.run.Progress)
+}
+
+// label names the attempt in the keys of its random streams. The entry's number and
+// time separate them also for two copies of one machine that share their generator's
+// state, and the attempt's number for a run that goes on.
+func (p *prepared) label(res ledger.Reservation) string {
+	return fmt.Sprintf("%s/%d/%s/%d", res.RunID, res.Entry, utc(res.Time), 1+len(p.again))
 }
 
 // open opens the data, and checks that the rows are those that the data set's name
@@ -458,6 +486,9 @@ func (p *prepared) open(ctx context.Context, k gate.Key) (*datasets.Table, error
 	}
 	f := table.Fingerprint()
 	err = p.rows.check(f)
+	if err == nil {
+		err = p.run.resumed.sameRows(f)
+	}
 	if err == nil && p.run.Register && !p.rows.has() {
 		var content ledger.Content
 		content, err = p.rows.register(ctx, f)
@@ -559,7 +590,11 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 	// A run whose steps follow an answer that it bought is one mechanism with
 	// many branches: its guarantee is what was reserved, which bounds them all,
 	// not what the branch that ran cost.
-	reserved := p.request.Event
+	reserved, comparison := p.request.Event, p.comparison
+	if len(p.again) > 0 {
+		reserved, event = p.withAgain(reserved), p.withAgain(event)
+		comparison = epsilons(reserved, delta, false)
+	}
 	eps, _, err := accountant.Epsilon(p.policy.Budget.Accountant, reserved, delta)
 	if err != nil {
 		return nil, err
@@ -578,11 +613,12 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 		Guarantee: Guarantee{
 			Epsilon: Number(eps), Delta: p.delta, Accountant: p.policy.Budget.Accountant,
 			PrivacyUnit: string(d.Unit.Kind), Adjacency: d.Adjacency,
-			EpsilonByAccountant: p.comparison, Charged: Number(charged),
+			EpsilonByAccountant: comparison, Charged: Number(charged),
 			Events: eventList(event), Amendments: budget.Amendments,
 		},
 		Budget: budget, Sampler: samplerReport(plan, p.model, r.Temperature),
 		Diagnostics: Diagnostics{Parameters: []diagnostics.Summary{}, NotMixed: []string{}},
+		Attempts:    attemptList(p.again),
 		Ledger:      LedgerRef{ID: p.ledger.ID()}, Warnings: append([]string{}, plan.Warnings...), Program: r.Program, Files: []File{},
 	}
 	rep.Guarantee.Assumptions = append(p.assumptions(event), amendmentAssumptions(budget)...)
@@ -624,6 +660,9 @@ func (p *prepared) assumptions(event accountant.Event) []string {
 	if p.policy.Budget.Renews != "never" {
 		out = append(out, "the budget renews "+p.policy.Budget.Renews+": over k periods the guarantee is the k-fold composition")
 	}
+	if len(p.again) > 0 {
+		out = append(out, againAssumption)
+	}
 	if p.policy.Dataset.Adjacency == accountant.ReplaceOne && sampled(event) {
 		out = append(out, "the antipodal pair dominates Poisson steps under replace-one")
 	}
@@ -646,6 +685,7 @@ func (p *prepared) statement(eps float64, budget ledger.Budget, plan *sgld.Plan,
 		mechanism += ", the Gaussian mechanism on an exact Gram matrix"
 		composed += ", one noisy Gram matrix"
 	}
+	composed += p.composedAgain()
 	sampling := "none, every step reads all units"
 	if sampled(event) {
 		sampling = fmt.Sprintf("Poisson, every unit joins each step independently with probability %g", plan.Rate)

@@ -25,3 +25,6 @@ const powerCuts = 40
 
 // killsPostgres is the number of runs that TestKillOnPostgres kills, or their server.
 const killsPostgres = 20
+
+// pointKills is how often TestKilledRunGoesOn kills a process.
+const pointKills = 30

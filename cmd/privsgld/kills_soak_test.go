@@ -25,3 +25,6 @@ const powerCuts = 260
 
 // killsPostgres is the number of runs that TestKillOnPostgres kills, or their server.
 const killsPostgres = 100
+
+// pointKills is how often TestKilledRunGoesOn kills a process.
+const pointKills = 1000

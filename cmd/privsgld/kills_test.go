@@ -22,3 +22,6 @@ const powerCuts = 6
 
 // killsPostgres is the number of runs that TestKillOnPostgres kills, or their server.
 const killsPostgres = 4
+
+// pointKills is how often TestKilledRunGoesOn kills a process.
+const pointKills = 4

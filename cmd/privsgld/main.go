@@ -31,10 +31,11 @@ func main() {
 
 func realMain(args []string) (code int) {
 	harden()
+	stderr := ownStderr()
 	defer func() {
 		if recover() != nil {
 			// The panic's text could hold data: a fixed line instead.
-			fmt.Fprintln(os.Stderr, "privsgld: internal error; a charge that was reserved stays")
+			fmt.Fprintln(stderr, "privsgld: internal error; a charge that was reserved stays")
 			code = exitInternal
 		}
 	}()
@@ -52,10 +53,10 @@ func realMain(args []string) (code int) {
 		case <-signals:
 		case <-time.After(grace):
 		}
-		fmt.Fprintln(os.Stderr, "privsgld: "+errInterrupted.Error())
+		fmt.Fprintln(stderr, "privsgld: "+errInterrupted.Error())
 		os.Exit(exitInterrupted)
 	}()
-	return run(ctx, args, os.Stdout, os.Stderr)
+	return run(ctx, args, os.Stdout, stderr)
 }
 
 // harden keeps memory out of stack traces and core files, and the Google

@@ -13,13 +13,14 @@ import (
 // and no time, which would tell the size of the table.
 type progress struct {
 	on  bool
+	to  *os.File
 	p   *mpb.Progress
 	bar *mpb.Bar
 }
 
 func newProgress(c *cli.Context) *progress {
 	f, ok := c.App.ErrWriter.(*os.File)
-	return &progress{on: ok && !c.Bool("quiet") && term.IsTerminal(int(f.Fd()))}
+	return &progress{to: f, on: ok && !c.Bool("quiet") && term.IsTerminal(int(f.Fd()))}
 }
 
 func (p *progress) update(done, total int64) {
@@ -27,7 +28,7 @@ func (p *progress) update(done, total int64) {
 		return
 	}
 	if p.bar == nil {
-		p.p = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(48))
+		p.p = mpb.New(mpb.WithOutput(p.to), mpb.WithWidth(48))
 		p.bar = p.p.AddBar(total,
 			mpb.PrependDecorators(decor.Name("steps "), decor.CountersNoUnit("%d / %d")),
 			mpb.AppendDecorators(decor.Percentage()),

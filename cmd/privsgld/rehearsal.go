@@ -21,6 +21,10 @@ func buildFlags() []cli.Flag {
 	return []cli.Flag{text("seed", "", "seed `N` of all noise: a rehearsal, not a release")}
 }
 
+func resume(*cli.Context, *job.Resume) (*job.Report, error) {
+	return nil, usagef("this program is built for rehearsals and releases nothing: it goes on with no run")
+}
+
 func perform(c *cli.Context, r *job.Run) (*job.Report, error) {
 	seed, err := strconv.ParseUint(c.String("seed"), 10, 64)
 	if err != nil {

@@ -55,13 +55,20 @@ func runCommand() *cli.Command {
 		Description: `The planner chooses what you leave out, from public facts alone. The charge is
 reserved before the first row is read and stays whatever happens afterwards.
 
+A run of a minute or more keeps resume points. Killed from outside, it goes on with
+--resume: the steps that it may do again are charged again, and policy, data and
+settings are those that it began with. One that ended by itself, or was interrupted,
+never goes on.
+
 EXAMPLE:
-   privsgld run --policy policies/fertility.yaml --data testdata/fertility.parquet --epsilon 1 --out out`,
+   privsgld run --policy policies/fertility.yaml --data testdata/fertility.parquet --epsilon 1 --out out
+   privsgld run --resume 4b1f09c2d7e85a36 --out out`,
 		Flags: append(append(append(samplerFlags(),
 			text("data", "", "`PATH` of the table: a file, a folder of part files or a glob"),
 			text("out", "", "`DIR` to make and fill (default: a new folder named after the run)"),
 			text("format", "parquet", "`FORMAT` of the draws: parquet, arrow or csv"),
 			text("memory", "", "`SIZE` that decoding the table may take, like 2GiB (default 1GiB)"),
+			text("resume", "", "go on with the killed run `RUN_ID`, for at most 7 days; beside it only --out and the ledger's flags"),
 			boolean("dry-run", "stop before reserving: print the plan and what the budget would say"),
 		), buildFlags()...), append(ledgerFlags(), shared()...)...),
 		Action: runAction,
@@ -105,6 +112,9 @@ EXAMPLE:
 }
 
 func runAction(c *cli.Context) error {
+	if c.String("resume") != "" {
+		return resumeAction(c)
+	}
 	r, err := newRun(c)
 	if err != nil {
 		return err
@@ -126,16 +136,21 @@ func runAction(c *cli.Context) error {
 	}
 	r.Register = onTerminal()
 	bar := newProgress(c)
-	r.Progress = bar.update
+	r.Progress, r.Guard = bar.update, guardRun(c)
 	report, err := perform(c, r)
 	bar.done()
 	if err != nil {
 		return err
 	}
+	return released(c, report, r.OutDir)
+}
+
+// released tells of a run that came to its end.
+func released(c *cli.Context, report *job.Report, dir string) error {
 	for _, w := range report.Warnings {
 		warn(c, w)
 	}
-	return render(c, report, func(w io.Writer) { runText(w, report, r.OutDir) })
+	return render(c, report, func(w io.Writer) { runText(w, report, dir) })
 }
 
 // newRun reads the flags that run and plan share.

@@ -34,7 +34,7 @@ var numericFlags = map[string]string{
 
 var textFlags = []string{
 	"accountant", "adjacency", "against", "amendment", "analyst", "base", "checkpoint", "convex", "data", "dataset", "dry-run", "features", "format", "init", "key", "ledger",
-	"ledger-timeout", "log-level", "metric", "model", "names", "out", "output", "plot", "plots", "policy", "public-rows", "purpose", "quiet", "request", "request-holds", "request-to", "same-rows-as", "sampler", "seed", "signed", "target", "to", "why",
+	"ledger-timeout", "log-level", "metric", "model", "names", "out", "output", "plot", "plots", "policy", "public-rows", "purpose", "quiet", "request", "request-holds", "request-to", "resume", "same-rows-as", "sampler", "seed", "signed", "target", "to", "why",
 }
 
 // An amount of a flag is exact, so that a δ may be smaller than any float64, and
