@@ -89,13 +89,14 @@ type Plan struct {
 	Explain             []string           // one line a choice
 	Warnings            []string
 
-	model   model
-	facts   facts
-	kappa   []float64 // precisions of the prior, of one copy of the coefficients and what is beside
-	gramNu  float64   // spectral norm of the Gram noise, roughly
-	curve   float64   // bound of the curvature in the metric
-	muTotal float64   // full batch: what all Gaussians may take, in Gaussian DP
-	muSteps float64   // what is left of it for the steps
+	model    model
+	facts    facts
+	kappa    []float64 // precisions of the prior, of one copy of the coefficients and what is beside
+	prospect *prospect // coordinates, clip and temperature by forecast; nil: the usual
+	gramNu   float64   // spectral norm of the Gram noise, roughly
+	curve    float64   // bound of the curvature in the metric
+	muTotal  float64   // full batch: what all Gaussians may take, in Gaussian DP
+	muSteps  float64   // what is left of it for the steps
 }
 
 // Segment is a run of equal steps of each chain.
@@ -121,7 +122,7 @@ const (
 	residualRoom   = 4     // residuals that the lattice has room for, over that of the row with the largest norm
 	shortTime      = 500   // relaxation times below which time matters more than bias
 	longTime       = 20000 // relaxation times beyond which more buys nothing
-	honestTime     = 20    // relaxation times that a chain at temperature 1 needs
+	honestTime     = 40    // relaxation times that a chain at temperature 1 needs
 	hotTime        = 30    // relaxation times that a hotter chain aims at
 	hottest        = 10.0
 	rowVisits      = 2.4e9 // row evaluations that a planned run aims to stay below
@@ -327,9 +328,19 @@ func (p *Plan) budget() error {
 // choose fills in everything from Units and the budget.
 func (p *Plan) choose() error {
 	r := &p.Request
+	p.prospect = nil
+	before := len(p.Explain)
 	p.chooseMetric()
 	if err := p.chooseClip(); err != nil {
 		return err
+	}
+	if p.weigh(); p.prospect != nil {
+		p.Explain = p.Explain[:before]
+		p.chooseMetric()
+		if err := p.chooseClip(); err != nil {
+			return err
+		}
+		p.explain("forecast: against predictions without privacy these lose about %s", p.prospect.forecast)
 	}
 	if err := p.solve(); err != nil {
 		return err
@@ -432,6 +443,8 @@ func (p *Plan) chooseMetric() {
 	nu := spread / muGram
 	if p.Metric == MetricAuto {
 		switch {
+		case p.prospect != nil:
+			p.Metric = p.prospect.metric
 		case r.byHand():
 			p.Metric = MetricIdentity
 		case p.Rate == 1 && nu <= p.Units/gramFraction && norm*p.sensitivity()/muGram < 1<<19:
@@ -504,6 +517,10 @@ func (p *Plan) chooseClip() error {
 		p.Clip = *r.Clip
 	}
 	p.Scale = math.Min(f.scale, powerOfTwo(residualRoom*residual))
+	if p.prospect != nil && p.prospect.share < 1 {
+		p.Clip *= p.prospect.share
+		p.explain("clip: lowered to %.4g, as time is short: residuals of the longest rows are cut at %.2g", p.Clip, p.prospect.share)
+	}
 	return nil
 }
 
@@ -667,6 +684,9 @@ func (p *Plan) solve() error {
 // autoTemperature returns the temperature asked, or the one at which the
 // budget's diffusion time mixes a direction of unit curvature.
 func (p *Plan) autoTemperature(z float64, steps int64, asked float64) float64 {
+	if p.Request.Temperature == nil && p.prospect != nil {
+		return p.prospect.temperature
+	}
 	if p.Request.Temperature != nil || !p.relaxes() {
 		return asked
 	}
@@ -854,6 +874,26 @@ func (p *Plan) Seconds() float64 {
 		perStep += p.Units * p.Rate * joinSeconds
 	}
 	return float64(p.Steps) * float64(p.Request.Chains) * perStep
+}
+
+// Bytes is a rough estimate of the run's memory: the table as the kernels read it, what
+// finds equal rows in it, and the draws. Rows that repeat take less.
+func (p *Plan) Bytes() int64 {
+	var numbers, codes float64
+	for _, f := range p.Request.Encoding.Features {
+		if f.Kind == datasets.Number {
+			numbers++
+		} else {
+			codes++
+		}
+	}
+	key := 8*numbers + 2*codes + 1
+	perUnit := key + // values
+		8 + 8 + 8 + 4 + // weight, count, factor, unit
+		2*key + 48 // entry of the map that finds equal rows
+	draws := float64(p.Request.Draws) * float64(p.Request.Chains) * float64(p.facts.dim(len(p.Request.Encoding.Coefficients)))
+	const base = 64 << 20
+	return base + int64(p.Units*perUnit+draws*3*8)
 }
 
 // visits is the work of a step in rows read: drawing the units of a batch counts

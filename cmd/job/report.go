@@ -26,26 +26,28 @@ const ReportSchema = "privsgld/report/v1"
 // a function of released values. The same object is report.json and, with
 // -o json, the standard output.
 type Report struct {
-	Schema      string        `json:"schema"`
-	RunID       string        `json:"run_id"`
-	Kind        string        `json:"kind"`
-	Status      string        `json:"status"` // released, or planned for a dry run or a plan
-	Policy      PolicyRef     `json:"policy"`
-	Dataset     DatasetRef    `json:"dataset"`
-	Analyst     string        `json:"analyst"`
-	Purpose     string        `json:"purpose"`
-	Request     *RequestRef   `json:"request,omitempty"` // where the policy asks for signed requests
-	Time        string        `json:"time"`              // of the reservation, UTC
-	Guarantee   Guarantee     `json:"guarantee"`
-	Budget      ledger.Budget `json:"budget"`
-	Sampler     SamplerReport `json:"sampler"`
-	Diagnostics Diagnostics   `json:"diagnostics"`
-	Attempts    []Attempt     `json:"attempts,omitempty"` // after the first, where the run was killed and went on
-	Ledger      LedgerRef     `json:"ledger"`
-	Warnings    []string      `json:"warnings"`
-	Program     Program       `json:"program"`
-	Files       []File        `json:"files"`
-	Signature   *Signature    `json:"signature,omitempty"`
+	Schema       string        `json:"schema"`
+	RunID        string        `json:"run_id"`
+	Kind         string        `json:"kind"`
+	Status       string        `json:"status"` // released, or planned for a dry run or a plan
+	Policy       PolicyRef     `json:"policy"`
+	Dataset      DatasetRef    `json:"dataset"`
+	Analyst      string        `json:"analyst"`
+	Purpose      string        `json:"purpose"`
+	Request      *RequestRef   `json:"request,omitempty"` // where the policy asks for signed requests
+	Time         string        `json:"time"`              // of the reservation, UTC
+	Guarantee    Guarantee     `json:"guarantee"`
+	Budget       ledger.Budget `json:"budget"`
+	Sampler      SamplerReport `json:"sampler"`
+	Outlook      []Outlook     `json:"outlook,omitempty"`      // what was expected of each coefficient before any row was read
+	Alternatives []Alternative `json:"alternatives,omitempty"` // of a plan: what other budgets would buy
+	Diagnostics  Diagnostics   `json:"diagnostics"`
+	Attempts     []Attempt     `json:"attempts,omitempty"` // after the first, where the run was killed and went on
+	Ledger       LedgerRef     `json:"ledger"`
+	Warnings     []string      `json:"warnings"`
+	Program      Program       `json:"program"`
+	Files        []File        `json:"files"`
+	Signature    *Signature    `json:"signature,omitempty"`
 }
 
 // PolicyRef names the policy by its content.
@@ -116,6 +118,7 @@ type SamplerReport struct {
 	Bought               []string `json:"bought"`             // answers that the plan buys
 	Explain              []string `json:"explain"`
 	Seconds              float64  `json:"predicted_seconds,omitempty"` // of a plan
+	Bytes                int64    `json:"predicted_bytes,omitempty"`   // of memory, of a plan
 }
 
 // Diagnostics describe the released draws.

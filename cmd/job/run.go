@@ -118,6 +118,8 @@ func (r *Run) Plan(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	report.Sampler.Seconds = p.plan.Seconds()
+	report.Sampler.Bytes = p.plan.Bytes()
+	report.Alternatives = alternatives(p.plan)
 	report.Warnings = append(p.approvals.missing, report.Warnings...)
 	return report, nil
 }
@@ -576,10 +578,10 @@ func (p *prepared) diagnose(report *Report, d sgld.Draws) {
 	notMixed, few := judge(report.Diagnostics.Parameters)
 	report.Diagnostics.NotMixed = append([]string{}, notMixed...)
 	if len(notMixed) > 0 {
-		report.Warnings = append(report.Warnings, fmt.Sprintf("not mixed: %s: do not rely on these coefficients; the budget bought too little diffusion time, or a smaller --step-size is needed", joinNames(notMixed)))
+		report.Warnings = append(report.Warnings, fmt.Sprintf("not mixed: %s: do not rely on these coefficients; the budget bought too little diffusion time, or a smaller --step-size is needed", someNames(notMixed)))
 	}
 	if len(few) > 0 {
-		report.Warnings = append(report.Warnings, fmt.Sprintf("few effective draws (below %d): %s: see mcse for the error of their means", adequateESS, joinNames(few)))
+		report.Warnings = append(report.Warnings, fmt.Sprintf("few effective draws (below %d): %s: see mcse for the error of their means", adequateESS, someNames(few)))
 	}
 }
 
@@ -616,7 +618,7 @@ func (p *prepared) report(plan *sgld.Plan, event accountant.Event, budget ledger
 			EpsilonByAccountant: comparison, Charged: Number(charged),
 			Events: eventList(event), Amendments: budget.Amendments,
 		},
-		Budget: budget, Sampler: samplerReport(plan, p.model, r.Temperature),
+		Budget: budget, Sampler: samplerReport(plan, p.model, r.Temperature), Outlook: outlook(plan),
 		Diagnostics: Diagnostics{Parameters: []diagnostics.Summary{}, NotMixed: []string{}},
 		Attempts:    attemptList(p.again),
 		Ledger:      LedgerRef{ID: p.ledger.ID()}, Warnings: append([]string{}, plan.Warnings...), Program: r.Program, Files: []File{},

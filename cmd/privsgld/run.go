@@ -242,12 +242,31 @@ func guaranteeText(w io.Writer, r *job.Report) {
 		s.Model, s.Sampler, s.Metric, short(s.EffectiveTemperature), s.Chains, s.Steps, short(s.StepSize), short(s.NoiseMultiplier), short(s.Clip), short(s.SamplingRate))
 }
 
+func outlookText(w io.Writer, r *job.Report) {
+	if s := job.Summary(r.Outlook); s != "" {
+		fmt.Fprintf(w, "outlook    %s\n", s)
+	}
+}
+
 func planText(w io.Writer, r *job.Report) {
 	guaranteeText(w, r)
 	for _, line := range r.Sampler.Explain {
 		fmt.Fprintf(w, "  %s\n", line)
 	}
-	fmt.Fprintf(w, "time       about %s seconds on this machine, less where rows repeat\n", short(r.Sampler.Seconds))
+	outlookText(w, r)
+	fmt.Fprintf(w, "time       about %s seconds on this machine and %d MiB of memory, less where rows repeat\n", short(r.Sampler.Seconds), r.Sampler.Bytes>>20+1)
+	if len(r.Alternatives) > 0 {
+		t := newTable(w)
+		t.AppendHeader(table.Row{"epsilon", "temperature", "steps", "expected error of a mean, in posterior sds"})
+		for _, a := range r.Alternatives {
+			expected := "-"
+			if a.Error != nil {
+				expected = short(*a.Error)
+			}
+			t.AppendRow(table.Row{a.Epsilon, short(a.Temperature), a.Steps, expected})
+		}
+		t.Render()
+	}
 	for _, line := range r.Warnings {
 		fmt.Fprintf(w, "warning    %s\n", line)
 	}
@@ -257,6 +276,7 @@ func planText(w io.Writer, r *job.Report) {
 func runText(w io.Writer, r *job.Report, dir string) {
 	fmt.Fprintf(w, "run        %s %s to %s\n", r.RunID, outcome, dir)
 	guaranteeText(w, r)
+	outlookText(w, r)
 	summaryText(w, r.Diagnostics.Parameters)
 }
 
