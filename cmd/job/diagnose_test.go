@@ -2,9 +2,13 @@ package job
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/privsgld/privsgld/sgld"
@@ -122,5 +126,44 @@ func TestReadDraws(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestReadDamagedDraws cuts and flips bytes of files of draws: whatever is wrong with
+// them, the answer is draws or one line, and this process lives.
+func TestReadDamagedDraws(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 9))
+	whole := drawsOfMatrix("b", [][]float64{slices.Repeat([]float64{0.25, -1.5, 3}, 40), slices.Repeat([]float64{1, 2, -3}, 40)})
+	refused := 0
+	for _, format := range []string{"parquet", "arrow", "csv"} {
+		content, err := os.ReadFile(writeDrawsFile(t, whole, format))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 12 {
+			damaged := slices.Clone(content)
+			if i%3 == 0 {
+				damaged = damaged[:r.IntN(len(damaged))]
+			} else {
+				for range 1 + r.IntN(8) {
+					damaged[r.IntN(len(damaged))] = byte(r.IntN(256))
+				}
+			}
+			path := filepath.Join(t.TempDir(), "samples."+format)
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := readDraws(t.Context(), path, 0)
+			var bad *BadDraws
+			if err != nil && (!errors.As(err, &bad) || strings.Contains(bad.Message, "\n")) {
+				t.Errorf("%s: %v", format, err)
+			}
+			if err != nil {
+				refused++
+			}
+		}
+	}
+	if refused < 12 {
+		t.Errorf("only %d of 36 damaged files were refused", refused)
 	}
 }
