@@ -64,7 +64,10 @@
 // [NewPlan] chooses metric, clipping norm, rate, steps, step size and noise
 // multiplier from public facts: dimension, bounds, prior, budget and, where the
 // policy has it, the number of units. A plan may buy a noisy count and a noisy
-// Gram matrix; both are charged like everything else. Planning reads no data.
+// Gram matrix; both are charged like everything else. Planning reads no data. Where
+// time is short it weighs coordinates, clip and temperature against each other by the
+// closed forms of forecast.go, on the laws of rows that an encoding implies; the same
+// forms give [Plan.Outlook] and [Plan.Alternatives].
 //
 // # Predicting
 //
@@ -74,7 +77,8 @@
 //
 // # Where to begin
 //
-// plan.go says what will run, noisysum.go what touches rows (by design.go, the
+// plan.go says what will run, prospects.go and forecast.go what comes of it,
+// noisysum.go what touches rows (by design.go, the
 // table, workers.go, the split, model.go, what a model is, and kernel.go, the
 // arithmetic), step.go one update, prior.go the priors, chain.go the loop,
 // precondition.go the metrics.
