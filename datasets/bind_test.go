@@ -2,11 +2,47 @@ package datasets
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/privsgld/privsgld/policies"
 )
+
+// TestBindOutcome: a target that is not binary is encoded like a feature of its type,
+// and one that does not fit the model is refused by name.
+func TestBindOutcome(t *testing.T) {
+	d := dataset(number("x", 0, 10), category("c", "a", "b", "c"), category("one", "a"), boolean("flag"), category("y", "no", "yes"))
+	d.Columns[1].Reference = "b"
+	b, err := BindOutcome(d, "x", nil, Numeric)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := b.Encoding(); e.Lower != 0 || e.Upper != 10 || e.Outcome != Numeric || slices.Contains(e.Coefficients, "x") {
+		t.Errorf("number: %+v", e)
+	}
+	if code, _ := b.columns[len(b.columns)-1].element(); code != elementFloat64 {
+		t.Error("a number is not stored as one")
+	}
+	if b, err = BindOutcome(d, "c", nil, Levels); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.Encoding(); len(e.Levels) != 3 || e.Reference != 1 {
+		t.Errorf("category: %+v", e)
+	}
+	if b, err = BindOutcome(d, "flag", nil, Levels); err != nil || b.Encoding().Levels[1] != "true" {
+		t.Errorf("boolean: %v", err)
+	}
+	for _, c := range []struct {
+		target  string
+		outcome Outcome
+		want    string
+	}{{"c", Numeric, "needs a number"}, {"flag", Numeric, "needs a number"}, {"x", Levels, "needs a category"}, {"one", Levels, "one level"}, {"x", Binary, "binary target"}, {"c", Binary, "positive level"}} {
+		if _, err := BindOutcome(d, c.target, nil, c.outcome); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.target, err)
+		}
+	}
+}
 
 func TestBindEncoding(t *testing.T) {
 	region := category("region", "north", "south", "west")

@@ -163,17 +163,19 @@ func runFrom(ctx context.Context, p *Plan, g *design, bits func(use string) priv
 	for i := first; i < r.Chains; i++ {
 		c := newChain(p, m, sum, laws, m.dim())
 		c.public = public
-		if at != nil && i == first {
-			if err := at.restore(p, c, sum); err != nil {
-				return nil, err
-			}
-		} else if r.Init == InitPrior {
-			if err := c.fromPrior(laws, start); err != nil {
-				return nil, err
-			}
+		switch {
+		case at != nil && i == first:
+			err = at.restore(p, c, sum)
+		case r.Init == InitPrior:
+			err = c.fromPrior(laws, start)
+		default:
+			err = c.fromZero(f)
+		}
+		if err != nil {
+			return nil, err
 		}
 		keep.chains = res.Draws.Chains
-		err := c.run(ctx, p, keep, func(done int64) {
+		err = c.run(ctx, p, keep, func(done int64) {
 			if progress != nil {
 				progress(int64(i)*p.Steps+done, int64(r.Chains)*p.Steps)
 			}
@@ -278,6 +280,17 @@ func (c *chain) fromPrior(laws densities, b privacy.Bits) error {
 			return err
 		}
 		c.theta[i] = v
+	}
+	return c.metric.toPhi(c.phi, c.theta)
+}
+
+// fromZero starts at zero, but for parameters that have a start of their own.
+func (c *chain) fromZero(f facts) error {
+	for i, b := range f.beside {
+		c.theta[len(c.theta)-len(f.beside)+i] = b.start
+	}
+	if len(f.beside) == 0 {
+		return nil
 	}
 	return c.metric.toPhi(c.phi, c.theta)
 }

@@ -30,9 +30,9 @@ type design struct {
 
 	x      []float64 // blocks × numbers × lanes, in [−1, 1]
 	code   []uint16  // blocks × joints × lanes, below entries
-	y      []uint8   // of each distinct unit, where the target is binary
+	y      []uint8   // of each distinct unit, where the target is binary or has two levels
 	target []float64 // blocks × lanes, where it is a number: between its encoded bounds
-	class  []uint16  // blocks × lanes, where it has levels: below their number
+	class  []uint16  // blocks × lanes, where it has more levels: below their number
 	count  []int64   // multiplicity of each distinct unit, below 2³¹
 	weight []int64   // blocks × lanes: the same, negative for a y of 1, zero in the filling
 	unit   []uint32  // distinct unit of every row, the rows of one unit together, for batches
@@ -81,10 +81,10 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 	g.weight = make([]int64, room)
 	g.count = make([]int64, 0, rows)
 	g.unit = make([]uint32, 0, rows)
-	switch enc.Outcome {
-	case datasets.Numeric:
+	switch {
+	case enc.Outcome == datasets.Numeric:
 		g.target = make([]float64, room)
-	case datasets.Levels:
+	case enc.Outcome == datasets.Levels && len(enc.Levels) > 2:
 		g.class = make([]uint16, room)
 	default:
 		g.y = make([]uint8, 0, rows)
@@ -149,7 +149,8 @@ func newDesign(records []arrow.Record, enc datasets.Encoding) (*design, error) {
 }
 
 // outcomeOf returns the target of each row of a column: 0 or 1 of a binary one, the
-// index of a level, or a number between the encoded bounds, whatever the column holds.
+// index of a level (of two, 0 for the reference), or a number between the encoded
+// bounds, whatever the column holds.
 func outcomeOf(column arrow.Array, enc datasets.Encoding) func(row int) float64 {
 	switch enc.Outcome {
 	case datasets.Numeric:
@@ -158,10 +159,14 @@ func outcomeOf(column arrow.Array, enc datasets.Encoding) func(row int) float64 
 	case datasets.Levels:
 		codes := column.(*array.Uint16)
 		return func(row int) float64 {
-			if c := codes.Value(row); int(c) < len(enc.Levels) {
-				return float64(c)
+			c := int(codes.Value(row))
+			if c >= len(enc.Levels) {
+				c = enc.Reference
 			}
-			return float64(enc.Reference)
+			if len(enc.Levels) == 2 {
+				c ^= enc.Reference
+			}
+			return float64(c)
 		}
 	}
 	bits := column.(*array.Uint8)

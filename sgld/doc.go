@@ -50,14 +50,16 @@
 //
 // # Models
 //
-// A model is a file: logistic.go, linear.go, poisson.go. It tells the planner its public
+// A model is a file: logistic.go, linear.go, scale.go, poisson.go, softmax.go. It tells the planner its public
 // facts, names its parameters and says how a block of sixteen units enters the sum
 // ([model] has what it owes). Residuals enter over a power of two that bounds them, so
 // that every contribution has coordinates in [−1, 1].
 //
-// For these models a clipped gradient is the gradient of a Huberised likelihood, so a
+// With one residual a clipped gradient is the gradient of a Huberised likelihood, so a
 // chain samples a proper posterior, that of the robust likelihood: [RobustLogistic],
-// [RobustLinear] and [RobustPoisson] evaluate it.
+// [RobustLinear] and [RobustPoisson] evaluate it. With three levels or more, and with a
+// noise scale as a parameter, it is the gradient of nothing, and the plan warns of it
+// ([Plan.RobustLikelihood]).
 //
 // # Planning
 //

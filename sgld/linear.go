@@ -6,7 +6,7 @@ import "math"
 // u = xᵀθ and a known σ. The gradient is r·x with r = (u − y)/σ², and the curvature in
 // u is 1/σ². Clipped, it is Huber's regression.
 
-// linear is the model with known noise.
+// linear is the model with known noise; scale.go has the other.
 type linear struct {
 	glmNames
 	precision float64 // 1/σ²
@@ -23,7 +23,7 @@ const robustSDs = 3
 
 func newLinear(r *Request) (model, error) {
 	if r.NoiseSD == nil {
-		return nil, conflictf("a linear model needs --noise-sd")
+		return linearScale{r.Encoding}, nil
 	}
 	sd := *r.NoiseSD
 	if !(sd >= leastNoiseSD && sd <= mostNoiseSD) {
@@ -36,7 +36,7 @@ func (m linear) facts() facts {
 	most := 2 * m.precision // |u − y| ≤ 2 while u stays between the target's bounds
 	return facts{
 		weight: m.precision, curvature: m.precision, least: min(robustSDs*math.Sqrt(m.precision), most), most: most,
-		scale: powerOfTwo(2 * most), copies: 1, share: 1, cost: 2, gradient: true,
+		scale: powerOfTwo(2 * most), copies: 1, share: 1, cost: 4, gradient: true,
 	}
 }
 

@@ -14,9 +14,22 @@ func LogisticMean(u float64) float64 {
 	return e / (1 + e)
 }
 
-// LinearMean returns u, the mean of the encoded target: −1 stands for its lower bound
-// and 1 for its upper one.
-func LinearMean(u float64) float64 { return u }
-
-// PoissonMean returns the mean count e^u, at most the target's upper bound.
-func PoissonMean(u, upper float64) float64 { return math.Min(math.Exp(u), upper) }
+// SoftmaxMeans writes to dst the probabilities of the levels that have coefficients,
+// of their linear predictors u, in the same order, and returns that of the reference
+// level.
+func SoftmaxMeans(dst, u []float64) (reference float64) {
+	most := 0.0
+	for _, v := range u {
+		most = math.Max(most, v)
+	}
+	reference = math.Exp(-most)
+	total := reference
+	for k, v := range u {
+		dst[k] = math.Exp(v - most)
+		total += dst[k]
+	}
+	for k := range dst {
+		dst[k] /= total
+	}
+	return reference / total
+}

@@ -45,11 +45,12 @@ type facts struct {
 }
 
 // beside is a parameter beside those of the linear predictors: with the curvature
-// that the metric expects of a unit, the most of it, and a scale like theirs.
-type beside struct{ weight, curvature, scale float64 }
+// that the metric expects of a unit, the most of it, a scale like theirs, and where a
+// chain starts that starts at zero elsewhere.
+type beside struct{ weight, curvature, scale, start float64 }
 
 // Models are the names of the models, in the order in which they are listed.
-var Models = []string{"logistic", "linear", "poisson"}
+var Models = []string{"logistic", "linear", "poisson", "softmax"}
 
 // OutcomeOf returns what a model takes for its target; ok is false for an unknown
 // model.
@@ -57,8 +58,10 @@ func OutcomeOf(model string) (o datasets.Outcome, ok bool) {
 	switch model {
 	case "linear", "poisson":
 		return datasets.Numeric, true
+	case "softmax":
+		return datasets.Levels, true
 	}
-	return datasets.Binary, slices.Contains(Models, model)
+	return datasets.Binary, model == "logistic"
 }
 
 // newModel returns the model of a request; *[Conflict] where the target or another
@@ -82,6 +85,8 @@ func newModel(r *Request) (model, error) {
 		return newLinear(r)
 	case "poisson":
 		return newPoisson(r)
+	case "softmax":
+		return newSoftmax(r)
 	}
 	return logistic{glmNames(r.Encoding)}, nil
 }
@@ -214,7 +219,7 @@ func (p *glmPart) add(b *blocks) {
 
 func (p *glmPart) finish(total []int64) {
 	p.c.design.gather(p.total, p.o.sums, p.o.entries)
-	copy(total, p.total)
+	copy(total[:p.c.design.d], p.total)
 }
 
 // split writes the coefficients of the intercept and the numbers to numbers, and the

@@ -126,6 +126,7 @@ const (
 	hotTime        = 30    // relaxation times that a hotter chain aims at
 	hottest        = 10.0
 	rowVisits      = 2.4e9 // row evaluations that a planned run aims to stay below
+	dearVisit      = 4     // cost of a unit's contribution above which fewer are aimed at
 	leastSteps     = 2000
 	unknownUnits   = 1e4    // assumed where the number of units is neither public nor bought
 	joinVisits     = 0.7    // visits that drawing a unit of a batch at q < 1 counts as
@@ -521,6 +522,9 @@ func (p *Plan) chooseClip() error {
 		p.Clip *= p.prospect.share
 		p.explain("clip: lowered to %.4g, as time is short: residuals of the longest rows are cut at %.2g", p.Clip, p.prospect.share)
 	}
+	if !f.gradient {
+		p.warn("the clipped contributions of this model are the gradient of no potential: where the clip binds, the law that is sampled has no closed form; means and standard deviations are those of the posterior only as far as few rows are clipped")
+	}
 	return nil
 }
 
@@ -538,6 +542,11 @@ func (p *Plan) ofResidual(residual float64) string {
 	}
 	return fmt.Sprintf(" times a residual of %.3g (of at most %.3g)", residual, p.facts.most)
 }
+
+// RobustLikelihood says whether the clipped contributions are the gradient of a
+// potential, so that the chain samples the posterior of a robust likelihood
+// ([RobustLogistic] and its like), whichever rows are clipped.
+func (p *Plan) RobustLikelihood() bool { return p.facts.gradient }
 
 // relaxes says whether time is counted in relaxation times: in a metric a
 // direction of unit curvature needs one.
@@ -638,7 +647,7 @@ func (p *Plan) leastStepsFor() int64 {
 }
 
 func (p *Plan) mostSteps() int64 {
-	visits := max(p.visits(), 1) * float64(p.Request.Chains)
+	visits := max(p.visits(), 1) * float64(p.Request.Chains) * max(p.facts.cost/dearVisit, 1)
 	return max(p.leastStepsFor(), int64(math.Min(rowVisits/visits, 1e7)))
 }
 

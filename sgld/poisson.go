@@ -38,7 +38,7 @@ func (m poisson) typical() float64 {
 func (m poisson) facts() facts {
 	return facts{
 		weight: m.typical(), curvature: m.upper, least: min(robustSDs*math.Sqrt(m.typical()), m.upper), most: m.upper,
-		scale: powerOfTwo(2 * m.upper), copies: 1, share: 1, cost: 3, gradient: true,
+		scale: powerOfTwo(2 * m.upper), copies: 1, share: 1, cost: 8, gradient: true,
 	}
 }
 

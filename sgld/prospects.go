@@ -42,7 +42,10 @@ func (p *Plan) typicalCurvature() float64 {
 
 // clipsProbability says whether residuals are those of probabilities, for which
 // clipCost holds.
-func (p *Plan) clipsProbability() bool { return p.Request.Encoding.Outcome == datasets.Binary }
+func (p *Plan) clipsProbability() bool {
+	e := p.Request.Encoding
+	return e.Outcome == datasets.Binary || e.Outcome == datasets.Levels && len(e.Levels) == 2
+}
 
 // forecasts says whether there is a forecast for the plan.
 func (p *Plan) forecasts() bool {

@@ -18,8 +18,13 @@
 //     residual over a public scale, |c| at most the row's clip factor, whichever the
 //     model: logistic, linear or Poisson. By the proof at privacy.Clip the image
 //     of v under the exact map M, which has the scale as a factor, has norm at most
-//     C − √d·g. Guarded by TestContributionNorm in privacy, and TestSumSensitivity
-//     and TestModelPairs in sgld, all in exact rational arithmetic.
+//     C − √d·g. Softmax has a residual for each level but the reference: the image of
+//     all Round(c_k·x) has norm at most C − √(nd)·g for ‖c‖ at most the factor, by the
+//     same proof, and sgld/softmax.go shows that ‖c‖ is, for every float64. A linear
+//     model with a noise scale has one coordinate more: sgld/scale.go shows that the
+//     two parts, clipped apart, stay together within C − √D·g. Guarded by
+//     TestContributionNorm in privacy, and TestSumSensitivity, TestSoftmaxBounds and
+//     TestModelPairs, for every model, in sgld, all in exact rational arithmetic.
 //  2. Exact sum. Contributions are integers and their number is below 2³¹, so
 //     sums in int64 neither round nor overflow, in any order and with any number
 //     of workers; rows that are equal after encoding may be stored once. M is

@@ -115,6 +115,8 @@ type SamplerReport struct {
 	Init                 string   `json:"init"`
 	Prior                string   `json:"prior"`
 	NoiseSD              *float64 `json:"noise_sd,omitempty"` // of a linear model, where it is known
+	Levels               []string `json:"levels,omitempty"`   // of the target of a softmax model, in order
+	RobustLikelihood     bool     `json:"robust_likelihood"`  // clipping samples the posterior of a robust likelihood
 	Bought               []string `json:"bought"`             // answers that the plan buys
 	Explain              []string `json:"explain"`
 	Seconds              float64  `json:"predicted_seconds,omitempty"` // of a plan
@@ -252,7 +254,7 @@ func samplerReport(p *sgld.Plan, model, temperature string) SamplerReport {
 		EffectiveTemperature: p.Temperature, Metric: p.Metric, Clip: p.Clip, SamplingRate: p.Rate, Steps: p.Steps,
 		StepSize: p.StepSize, Momentum: p.Momentum, Schedule: r.Schedule.String(), NoiseMultiplier: p.NoiseMultiplier, DiffusionTime: p.DiffusionTime,
 		Chains: r.Chains, Draws: r.Draws, Warmup: p.Warmup, Thin: p.Thin, Init: r.Init,
-		Prior: r.Prior.String(), NoiseSD: r.NoiseSD, Bought: []string{}, Explain: p.Explain, Features: []string{},
+		Prior: r.Prior.String(), NoiseSD: r.NoiseSD, Levels: r.Encoding.Levels, RobustLikelihood: p.RobustLikelihood(), Bought: []string{}, Explain: p.Explain, Features: []string{},
 	}
 	if p.CountEpsilon != nil {
 		s.Bought = append(s.Bought, fmt.Sprintf("count with epsilon %s", p.CountEpsilon))

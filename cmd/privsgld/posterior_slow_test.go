@@ -18,8 +18,8 @@ import (
 // reference is a posterior that was computed without privacy, by Hamiltonian
 // Monte Carlo: testdata/README.md has its source.
 type reference struct {
-	Coefficients []string
-	Mean, SD     []float64
+	Coefficients   []string
+	Mean, SD, Mode []float64
 }
 
 func loadReference(t *testing.T, name string) reference {

@@ -1,0 +1,8 @@
+//go:build soak
+
+package sgld
+
+import "testing"
+
+// TestLineLong notices 2 % of a variance.
+func TestLineLong(t *testing.T) { lineTest(t, 12_000_000, 0.02) }
