@@ -32,7 +32,8 @@ type Predictor struct {
 	enc   datasets.Encoding
 	draws int
 
-	// coefficients[block][coefficient][draw]: one block for each linear predictor.
+	// coefficients[block][coefficient][draw]: one block for each linear predictor; nil
+	// for one that is 0.
 	coefficients [][][]float64
 
 	known   map[string]int // place of the results of a row, by its bits
@@ -88,14 +89,31 @@ func NewPredictor(f Fit) (*Predictor, error) {
 	if !slices.Equal(f.Names, of.names()) {
 		return nil, fmt.Errorf("the draws have other parameters than model %s has with the policy's columns", f.Model)
 	}
-	p := &Predictor{enc: enc, draws: len(f.Values[0]), known: map[string]int{}, coefficients: [][][]float64{f.Values}}
+	d := len(enc.Coefficients)
+	p := &Predictor{enc: enc, draws: len(f.Values[0]), known: map[string]int{}, coefficients: [][][]float64{f.Values[:d]}}
 	switch m := of.(type) {
 	case logistic:
 		p.law = logisticLaw{}
 	case linear:
 		p.law = linearLaw{enc.Lower, enc.Upper, []float64{1 / math.Sqrt(m.precision)}}
+	case linearScale:
+		sd := make([]float64, p.draws)
+		for i, v := range f.Values[d] {
+			sd[i] = math.Exp(max(v, math.Log(scaleFloor)))
+		}
+		p.law = linearLaw{enc.Lower, enc.Upper, sd}
 	case poisson:
 		p.law = poissonLaw{m.upper}
+	case softmax:
+		p.law, p.coefficients = softmaxLaw{enc.Levels}, nil
+		for level, next := 0, 0; level < len(enc.Levels); level++ {
+			if level == enc.Reference {
+				p.coefficients = append(p.coefficients, nil)
+				continue
+			}
+			p.coefficients = append(p.coefficients, f.Values[next:next+d])
+			next += d
+		}
 	default:
 		return nil, fmt.Errorf("model %q: this version does not predict from it", f.Model)
 	}
@@ -113,6 +131,9 @@ func NewPredictor(f Fit) (*Predictor, error) {
 //	mean, q5, q95                 of the mean that the draws give the row
 //	predictive_q5, predictive_q95  5 % and 95 % points of a new target, noise included;
 //	                              of a count, the least with so much probability up to it
+//
+// Of a target with levels there are the three of a binary one for each level, in the
+// policy's order, named LEVEL:mean and so on.
 func (p *Predictor) Columns() []string { return p.law.columns() }
 
 // Draws returns the number of draws.
@@ -224,6 +245,10 @@ func (p *Predictor) predict(results [][]float64, rows arrow.Record, which []int,
 // linear writes the linear predictors of a row, one a draw. Categories are gathered,
 // not multiplied.
 func (p *Predictor) linear(u []float64, coefficients [][]float64, rows arrow.Record, row int) {
+	if coefficients == nil {
+		clear(u)
+		return
+	}
 	copy(u, coefficients[0])
 	for i, f := range p.enc.Features {
 		switch f.Kind {
