@@ -123,9 +123,10 @@ type ofSquares struct{ Mean, Variance, MSE float64 }
 type mseBlock struct {
 	Curvature, T float64
 	Table        []struct {
-		N                               int
-		Eta, Bias, Variance, MSE        float64
-		BiasZero, VarianceZero, MSEZero float64
+		N                        int
+		Eta, Bias, Variance, MSE float64
+		BiasZero                 float64 `json:"bias_from_zero"`
+		VarianceZero             float64 `json:"variance_from_zero"`
 	}
 	Optimum []struct {
 		N   int
