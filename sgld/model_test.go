@@ -341,6 +341,9 @@ func TestModelsAreTheirFormula(t *testing.T) {
 // 0.022 sd and an sd to 1.6 %; the bands are five of these, and an error of 0.2 sd or
 // 12 % is noticed with probability 0.99.
 func TestConjugate(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a hundred thousand steps")
+	}
 	src := privacy.NewSeeded(34, "conjugate")
 	rows := testRows(400, testTheta, 0, 4)
 	target := make([]float64, len(rows))
