@@ -82,8 +82,12 @@
 //     report confirms no guess of them, and files bear the reservation's time.
 //     Exit code 5 after the reservation (a damaged page), an end for want of
 //     memory, and running time are functions of the data: the holder sees them,
-//     and must not pass them on. Guarded by TestRehearsalOfNeighbours, with one
-//     seed on neighbouring tables, TestOneRowSteersNothing and TestNoCellIsSeen.
+//     and must not pass them on; with Run.ReleaseAt the end of a run shows at a
+//     whole minute or hour only (TestNothingBeforeTheBoundary,
+//     TestCompletionTimes). Guarded by TestRehearsalOfNeighbours, with one seed on
+//     neighbouring tables, TestRehearsalWithSumsWithheld, where no table shows at
+//     all, TestOneRowSteersNothing, TestNoCellIsSeen, TestRefusalsAreBlind and
+//     TestFailuresLookAlike.
 //
 // The name of a data set stands for the rows that its holder registered
 // (Register.Do, or a first run on the holder's terminal): after the reservation a run
@@ -169,7 +173,7 @@
 //
 // Also assumed: the state folder is not set back to an earlier copy of itself, and its
 // files' locks and fsync do what they should; where the system has no locks there are no
-// points. A run with a bought count has points only where its plan before the count is
+// points. Nor does a run with a boundary keep any: they would tell its pace. A run with a bought count has points only where its plan before the count is
 // long. A job's own cap, and a signed request, hold with what is done again
 // (Resume.Do refuses otherwise); the ε that a run was asked for is passed by that.
 //

@@ -83,7 +83,7 @@ type points struct {
 // wantsPoints says, from public facts, whether the run keeps resume points, or goes on
 // from one.
 func (p *prepared) wantsPoints() bool {
-	return p.run.resumed != nil || p.run.Guard != nil && p.plan.PointEvery() > 0
+	return p.run.resumed != nil || p.run.ReleaseAt == 0 && p.run.Guard != nil && p.plan.PointEvery() > 0
 }
 
 // keepPoints takes a new run in hand, where it is one that keeps resume points.

@@ -69,6 +69,12 @@ type Run struct {
 	// own terminal does.
 	Register bool
 
+	// ReleaseAt, where it is not 0, has the run end, well or not, no earlier than the
+	// next whole multiple of it in UTC after it has computed: see [gate.Await]. It
+	// divides a day. After is time.After where it is nil.
+	ReleaseAt time.Duration
+	After     func(time.Duration) <-chan time.Time
+
 	OpenLedger func(context.Context) (*ledger.Ledger, error)
 	Now        func() time.Time
 	Program    Program
@@ -151,7 +157,7 @@ func (p *prepared) finish(ctx context.Context, permit *gate.Permit, out *gate.Ou
 	if err := p.points.begin(ctx, permit.Reservation()); err != nil {
 		return nil, err
 	}
-	result, err := p.compute(ctx, permit)
+	result, err := held(ctx, p.run, func() (*sgld.Result, error) { return p.compute(ctx, permit) })
 	if err != nil {
 		return nil, err
 	}
@@ -225,6 +231,9 @@ func (r *Run) prepare(ctx context.Context, what intent) (*prepared, error) {
 		return nil, err
 	}
 	if err := p.bind(); err != nil {
+		return nil, err
+	}
+	if err := r.checkReleaseAt(); err != nil {
 		return nil, err
 	}
 	if r.Memory != 0 && r.Memory < LeastMemory {

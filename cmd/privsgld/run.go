@@ -60,6 +60,11 @@ A run of a minute or more keeps resume points. Killed from outside, it goes on w
 settings are those that it began with. One that ended by itself, or was interrupted,
 never goes on.
 
+How long a run takes depends on the data. With --release-at nothing that becomes of it
+is seen before the next whole minute or hour: no folder, no settled charge, no line, no
+end of the process. In which minute or hour it ends is still seen. Such a run keeps no
+ resume points.
+
 EXAMPLE:
    privsgld run --policy policies/fertility.yaml --data testdata/fertility.parquet --epsilon 1 --out out
    privsgld run --resume 4b1f09c2d7e85a36 --out out`,
@@ -69,6 +74,7 @@ EXAMPLE:
 			text("format", "parquet", "`FORMAT` of the draws: parquet, arrow or csv"),
 			text("memory", "", "`SIZE` that decoding the table may take, like 2GiB (default 1GiB)"),
 			text("resume", "", "go on with the killed run `RUN_ID`, for at most 7 days; beside it only --out and the ledger's flags"),
+			text("release-at", "", "end, well or not, at the next whole `BOUNDARY` of UTC: minute or hour"),
 			boolean("dry-run", "stop before reserving: print the plan and what the budget would say"),
 		), buildFlags()...), append(ledgerFlags(), shared()...)...),
 		Action: runAction,
@@ -127,6 +133,9 @@ func runAction(c *cli.Context) error {
 	if r.Memory, err = bytesOf(c, "memory"); err != nil {
 		return err
 	}
+	if r.ReleaseAt, err = boundary(c); err != nil {
+		return err
+	}
 	if c.Bool("dry-run") {
 		report, err := r.Plan(c.Context)
 		if err != nil {
@@ -134,9 +143,11 @@ func runAction(c *cli.Context) error {
 		}
 		return render(c, report, func(w io.Writer) { planText(w, report) })
 	}
-	r.Register = onTerminal()
+	// Progress, and the entry of a registration, would tell the time within a run.
+	r.Register = onTerminal() && r.ReleaseAt == 0
 	bar := newProgress(c)
 	r.Progress, r.Guard = bar.update, guardRun(c)
+	bar.on = bar.on && r.ReleaseAt == 0
 	report, err := perform(c, r)
 	bar.done()
 	if err != nil {
@@ -151,6 +162,20 @@ func released(c *cli.Context, report *job.Report, dir string) error {
 		warn(c, w)
 	}
 	return render(c, report, func(w io.Writer) { runText(w, report, dir) })
+}
+
+// boundary reads --release-at; 0 where it was not given.
+func boundary(c *cli.Context) (time.Duration, error) {
+	switch s := c.String("release-at"); s {
+	case "":
+		return 0, nil
+	case "minute":
+		return time.Minute, nil
+	case "hour":
+		return time.Hour, nil
+	default:
+		return 0, usagef("unknown --release-at %q: use minute or hour", s)
+	}
 }
 
 // newRun reads the flags that run and plan share.

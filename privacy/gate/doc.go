@@ -13,6 +13,7 @@
 //	permit, err := gate.Reserve(ctx, ledger, request)
 //	table, err := datasets.Open(ctx, permit, …)  // calls permit.OpenData
 //	…                                            // compute
+//	err = gate.Await(ctx, time.Minute, …)        // where its end must not tell how long that took
 //	err = permit.Release(ctx, out, event, write) // settle, write, rename
 //
 // # What the gate promises
