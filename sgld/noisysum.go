@@ -70,6 +70,7 @@ func (s *noisySum) draw(dst, theta []float64, z float64) error {
 	}
 	s.workers.sum(s.sum, theta, s.batch.units, s.batch.times, full)
 	s.metric.apply(s.image, s.sum)
+	withhold(s.image, s.bits)
 	for j := range dst {
 		// An integer beyond 2⁵³ is rounded here: post-processing of the answer.
 		dst[j] = float64(s.image[j]+s.noise[j]) * spacing
@@ -124,6 +125,7 @@ func noisyGram(g *design, adj accountant.Adjacency, gramNorm, z float64, bits pr
 			}
 		}
 	}
+	withhold(sum, bits)
 	out := make([]float64, g.d*g.d)
 	k := 0
 	for i := range g.d {

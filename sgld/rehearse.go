@@ -22,8 +22,9 @@ type Rehearsal struct {
 
 // Rehearse is [Run] with every random stream made from the seed: equal plans, tables
 // and seeds give equal draws. A plan that buys a noisy count is refused, since that
-// comes from a library that has no seed.
-func Rehearse(ctx context.Context, p *Plan, t *datasets.Table, seed uint64, progress Progress) (*Rehearsal, error) {
+// comes from a library that has no seed. With blind every sum is 0 before its noise:
+// what comes of it then depends on no row.
+func Rehearse(ctx context.Context, p *Plan, t *datasets.Table, seed uint64, blind bool, progress Progress) (*Rehearsal, error) {
 	if p.CountEpsilon != nil {
 		return nil, errors.New("a noisy count has no seed: declare the number of rows in the policy")
 	}
@@ -34,7 +35,12 @@ func Rehearse(ctx context.Context, p *Plan, t *datasets.Table, seed uint64, prog
 	if err != nil {
 		return nil, err
 	}
-	result, err := run(ctx, p, g, func(use string) privacy.Bits { return privacy.NewSeeded(seed, use) }, progress)
+	result, err := run(ctx, p, g, func(use string) privacy.Bits {
+		if blind {
+			return newBlind(seed, use)
+		}
+		return privacy.NewSeeded(seed, use)
+	}, progress)
 	if err != nil {
 		return nil, err
 	}

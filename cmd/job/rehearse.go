@@ -18,8 +18,9 @@ const NoGuarantee = "No guarantee: the seed of all noise is known, and whoever k
 
 // Rehearse is [Run.Do] with a known seed: the same checks, plan, charge and files, but
 // a result that is no release, of another kind, unsigned, and marked in every file.
-// Equal requests, tables and seeds give equal draws.
-func (r *Run) Rehearse(ctx context.Context, seed uint64) (*Report, error) {
+// Equal requests, tables and seeds give equal draws. With blind every sum is 0 before
+// its noise, and the table makes no difference.
+func (r *Run) Rehearse(ctx context.Context, seed uint64, blind bool) (*Report, error) {
 	p, out, err := r.start(ctx)
 	if err != nil {
 		return nil, err
@@ -33,12 +34,14 @@ func (r *Run) Rehearse(ctx context.Context, seed uint64) (*Report, error) {
 	if ctx.Err() != nil {
 		return nil, giveBack(ctx, rehearsal.Void)
 	}
-	table, err := p.open(ctx, rehearsal)
-	if err != nil {
-		return nil, err
-	}
-	defer table.Close() //nolint:errcheck // a mapped temporary file
-	result, err := sgld.Rehearse(ctx, p.plan, table, seed, r.Progress)
+	result, err := held(ctx, r, func() (*sgld.Rehearsal, error) {
+		table, err := p.open(ctx, rehearsal)
+		if err != nil {
+			return nil, err
+		}
+		defer table.Close() //nolint:errcheck // a mapped temporary file
+		return sgld.Rehearse(ctx, p.plan, table, seed, blind, r.Progress)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func followsDraws(line string) bool {
 func observe(t *testing.T, policy, table string, more ...string) (o observation) {
 	t.Helper()
 	b := newBench(t, policy, table)
-	cmd := b.command(append([]string{"run", "--policy", "p.yaml", "--data", "data.csv", "--steps", "20", "--draws", "10", "--format", "arrow", "--seed", "7", "--out", "out"}, more...)...)
+	cmd := b.command(append([]string{"run", "--policy", "p.yaml", "--data", "data.csv", "--steps", "20", "--draws", "10", "--format", "arrow", "--seed", "7", "--log-level", "info", "--out", "out"}, more...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	var exit *exec.ExitError

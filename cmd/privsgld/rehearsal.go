@@ -18,7 +18,10 @@ const outcome = "rehearsed, NOT A RELEASE,"
 const buildNote = " seeded: for rehearsals, releases nothing"
 
 func buildFlags() []cli.Flag {
-	return []cli.Flag{text("seed", "", "seed `N` of all noise: a rehearsal, not a release")}
+	return []cli.Flag{
+		text("seed", "", "seed `N` of all noise: a rehearsal, not a release"),
+		boolean("blind", "make every sum 0 before its noise"),
+	}
 }
 
 func resume(*cli.Context, *job.Resume) (*job.Report, error) {
@@ -30,5 +33,5 @@ func perform(c *cli.Context, r *job.Run) (*job.Report, error) {
 	if err != nil {
 		return nil, usagef("this program is built for rehearsals and releases nothing: give --seed with a whole number")
 	}
-	return r.Rehearse(c.Context, seed)
+	return r.Rehearse(c.Context, seed, c.Bool("blind"))
 }

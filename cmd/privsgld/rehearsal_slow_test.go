@@ -38,7 +38,7 @@ func TestTwoPrograms(t *testing.T) {
 			t.Errorf("%s: in the seeded program %v, in the other %v", s, holds(seededSymbols, s), holds(plainSymbols, s))
 		}
 	}
-	for _, s := range []string{"cmd/job.(*Run).Rehearse", "sgld.Rehearse", "privacy.NewSeeded"} {
+	for _, s := range []string{"cmd/job.(*Run).Rehearse", "sgld.Rehearse", "sgld.newBlind", "privacy.NewSeeded"} {
 		if !holds(seededSymbols, s) || holds(plainSymbols, s) {
 			t.Errorf("%s: in the seeded program %v, in the other %v", s, holds(seededSymbols, s), holds(plainSymbols, s))
 		}

@@ -33,8 +33,8 @@ var numericFlags = map[string]string{
 }
 
 var textFlags = []string{
-	"accountant", "adjacency", "against", "amendment", "analyst", "base", "checkpoint", "convex", "data", "dataset", "dry-run", "features", "format", "init", "key", "ledger",
-	"ledger-timeout", "log-level", "metric", "model", "names", "out", "output", "plot", "plots", "policy", "public-rows", "purpose", "quiet", "request", "request-holds", "request-to", "resume", "same-rows-as", "sampler", "seed", "signed", "target", "to", "why",
+	"accountant", "adjacency", "against", "amendment", "analyst", "base", "blind", "checkpoint", "convex", "data", "dataset", "dry-run", "features", "format", "init", "key", "ledger",
+	"ledger-timeout", "log-level", "metric", "model", "names", "out", "output", "plot", "plots", "policy", "public-rows", "purpose", "quiet", "release-at", "request", "request-holds", "request-to", "resume", "same-rows-as", "sampler", "seed", "signed", "target", "to", "why",
 }
 
 // An amount of a flag is exact, so that a δ may be smaller than any float64, and

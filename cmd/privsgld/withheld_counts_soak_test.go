@@ -1,0 +1,6 @@
+//go:build seeded && soak
+
+package main
+
+// pairedRuns is how many pairs of runs TestRehearsalWithSumsWithheld compares in each way.
+const pairedRuns = 20
