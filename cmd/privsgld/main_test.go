@@ -16,8 +16,14 @@ import (
 // asProgram makes the test binary be the program: for tests that kill it.
 const asProgram = "PRIVSGLD_TEST_AS_PROGRAM"
 
+// asOther makes the test binary be what a control needs, where it is started as that.
+var asOther func()
+
 func TestMain(m *testing.M) {
 	datasets.DecoderMain()
+	if asOther != nil {
+		asOther()
+	}
 	if os.Getenv(asProgram) != "" {
 		os.Unsetenv(asProgram)
 		os.Exit(realMain(os.Args))

@@ -1,0 +1,9 @@
+//go:build soak
+
+package main
+
+// offsetRuns is how many runs TestOffsets compares for each format.
+const offsetRuns = 40
+
+// freshLedgers is how many of them TestFreshLedgers brings.
+const freshLedgers = 100

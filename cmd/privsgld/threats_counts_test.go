@@ -1,0 +1,9 @@
+//go:build !slow && !soak
+
+package main
+
+// offsetRuns is how many runs TestOffsets compares for each format.
+const offsetRuns = 2
+
+// freshLedgers is how many of them TestFreshLedgers brings.
+const freshLedgers = 20
