@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -270,7 +271,17 @@ func TestSpellings(t *testing.T) {
 		t.Errorf("only %d spellings", len(spellings))
 	}
 	one := accountant.MustAmount("1")
+	floats := 0 // what reads amounts as floats gets wrong: the control
 	for text, want := range spellings {
+		plain := nothing
+		if v, err := strconv.ParseFloat(strings.TrimSpace(text), 64); err == nil && !(v < 1) {
+			plain = fits
+		} else if err == nil {
+			plain = over
+		}
+		if plain != want {
+			floats++
+		}
 		policy := edit(t, "epsilon: 3\n", "epsilon: "+text+"\n", "  perJob: {epsilon: 1}\n", "")
 		p, err := Parse("p.yaml", []byte(policy))
 		got := nothing
@@ -284,6 +295,9 @@ func TestSpellings(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: verdict %d, want %d (%v)", text, got, want, err)
 		}
+	}
+	if floats < 20 {
+		t.Errorf("floats get only %d of %d spellings wrong", floats, len(spellings))
 	}
 }
 

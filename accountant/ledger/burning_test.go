@@ -33,7 +33,8 @@ func TestBudgetBurning(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(23, 29))
 	granted, refusals := 0, 0
-	before := size()
+	before, empty := size(), size()
+	uncapped := openIn(t, t.TempDir(), startClock())
 	for i := range burningRequests {
 		q := ask(fmt.Sprint("burn", i), "ann", fmt.Sprintf("%.4f", 0.03+r.Float64()), "0.2")
 		var refused *Refused
@@ -51,8 +52,19 @@ func TestBudgetBurning(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if granted == 0 || refusals < burningRequests*9/10 {
-		t.Fatalf("%d granted, %d refused", granted, refusals)
+	if granted == 0 || refusals < burningRequests*9/10 || before == empty {
+		t.Fatalf("%d granted, %d refused, the file has grown by %d bytes", granted, refusals, before-empty)
+	}
+	// The control: without the cap the same analyst takes what the others have.
+	for i := 0; ; i++ {
+		q := ask(fmt.Sprint("burn", i), "ann", fmt.Sprintf("%.4f", 0.03+r.Float64()), "1")
+		if _, err := uncapped.Reserve(ctx, q); err != nil && i > 100 {
+			break
+		}
+	}
+	var gone *Refused
+	if _, err := uncapped.Preview(ctx, ask("all", "bob", "1", "1")); !errors.As(err, &gone) || gone.GrantableEpsilon > 0.5 {
+		t.Errorf("without a cap bob is left more than half: %v", err)
 	}
 	var have, want *Refused
 	_, err := l.Preview(ctx, ask("all", "bob", "1", "1"))

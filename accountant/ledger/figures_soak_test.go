@@ -2,11 +2,11 @@
 
 package ledger
 
-// modelChecks is the number of random sequences, of some thirty transactions each,
+// modelChecks is the number of random sequences, of some thirty transactions each (10⁵ in all),
 // in which TestLedgerMeetsModel compares SQLite with its model; -rapid.checks=1000
 // for a long look. conformanceChecks is that for the other stores.
 const (
-	modelChecks       = "200"
+	modelChecks       = "4400"
 	conformanceChecks = "50"
 )
 
