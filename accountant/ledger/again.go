@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -83,9 +84,8 @@ func (l *Ledger) Again(ctx context.Context, runID string, attempt int64, e accou
 		checkpoint, err = l.appendEntries(t, tree, []entry{more})
 		return err
 	})
-	if d != nil && d.refused != "" {
-		_, err := d.result()
-		return nil, nil, err
+	if errors.Is(err, errNotAdmitted) {
+		return nil, nil, d.refusal()
 	}
 	if err != nil {
 		return nil, nil, err

@@ -41,6 +41,16 @@ func (d *decision) result() (Budget, error) {
 	return b, r
 }
 
+// refusal is the error of a request that was not admitted. A decision that a failing
+// store cut short is none: the filter was asked, but there is no snapshot to tell of.
+func (d *decision) refusal() error {
+	if d == nil || d.refused == "" {
+		return errNotAdmitted
+	}
+	_, err := d.result()
+	return err
+}
+
 // clockBehind says in a refusal that the clock is far behind the ledger's time:
 // a clock that is set back opens no period again.
 func (d *decision) clockBehind(clock, now time.Time) {
@@ -129,9 +139,11 @@ func decide(s *overlay, past earlierEntries, now time.Time, q Request) (*decisio
 		}
 		after = before.with(m)
 	}
-	d.snapshot, err = takeSnapshot(s, q.Dataset, row, names, q.JobDelta, now)
+	if d.snapshot, err = takeSnapshot(s, q.Dataset, row, names, q.JobDelta, now); err != nil {
+		return nil, err
+	}
 	d.snapshot.before, d.snapshot.after = before, after
-	return d, err
+	return d, nil
 }
 
 // openDataset registers the data set on its first use, or compares it with

@@ -262,9 +262,8 @@ func (l *Ledger) Reserve(ctx context.Context, q Request) (*Reservation, error) {
 		checkpoint, err = l.appendEntries(t, tree, d.entries)
 		return err
 	})
-	if d != nil && d.refused != "" {
-		_, err := d.result()
-		return nil, err
+	if errors.Is(err, errNotAdmitted) {
+		return nil, d.refusal()
 	}
 	if err != nil {
 		return nil, err
