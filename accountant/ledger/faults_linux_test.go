@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/privsgld/privsgld/accountant"
 )
@@ -35,7 +34,7 @@ func smallDisk(t *testing.T, bytes int) string {
 func TestFullAndReadOnlyDisk(t *testing.T) {
 	disk := smallDisk(t, 256<<10)
 	path := filepath.Join(disk, "ledger.db")
-	o := Options{DSN: "sqlite:" + path, StateDir: t.TempDir(), Clock: startClock().now, Timeout: 2 * time.Second}
+	o := Options{DSN: "sqlite:" + path, StateDir: t.TempDir(), Clock: startClock().now, Timeout: defaultTimeout}
 	l, err := Open(ctx, o)
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +98,7 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 func TestSpoiltPages(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "ledger.db")
-	o := Options{DSN: "sqlite:" + path, StateDir: dir, Timeout: time.Second}
+	o := Options{DSN: "sqlite:" + path, StateDir: dir, Timeout: defaultTimeout}
 	l, err := Open(ctx, o)
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +149,7 @@ func TestTruncatedJournal(t *testing.T) {
 	path := filepath.Join(dir, "ledger.db")
 	var file, journal []byte
 	armed := false
-	o := Options{DSN: "sqlite:" + path, StateDir: dir, Timeout: time.Second, hook: func(point string) {
+	o := Options{DSN: "sqlite:" + path, StateDir: dir, Timeout: defaultTimeout, hook: func(point string) {
 		if !armed || point != "written" {
 			return
 		}
@@ -214,7 +213,7 @@ func TestTruncatedJournal(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(dir, "anchors")); err != nil {
 			t.Fatal(err)
 		}
-		l, err := Open(ctx, Options{DSN: "sqlite:" + place, StateDir: dir, Timeout: time.Second})
+		l, err := Open(ctx, Options{DSN: "sqlite:" + place, StateDir: dir, Timeout: defaultTimeout})
 		if err == nil {
 			_, err = l.Verify(ctx)
 		}

@@ -105,7 +105,7 @@ func TestFilesThatAreNoLedger(t *testing.T) {
 		{"sqlite:" + ledgerWith("cut", "DELETE FROM entries WHERE number = 1"), ErrCorrupt, "another number"},
 		{"sqlite:" + ledgerWith("tableless", "DROP TABLE hashes"), ErrCorrupt, "table"},
 	} {
-		_, err := Open(ctx, Options{DSN: c.dsn, StateDir: dir, Timeout: time.Second})
+		_, err := Open(ctx, Options{DSN: c.dsn, StateDir: dir, Timeout: defaultTimeout})
 		if !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", c.dsn, err)
 		}

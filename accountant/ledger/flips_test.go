@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/privsgld/privsgld/accountant"
 )
@@ -65,7 +64,7 @@ func TestFlippedBits(t *testing.T) {
 		if err := os.WriteFile(copied, flipped, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, err := Open(ctx, Options{DSN: "sqlite:" + copied, StateDir: dir, Clock: startClock().now, Timeout: time.Second})
+		l, err := Open(ctx, Options{DSN: "sqlite:" + copied, StateDir: dir, Clock: startClock().now, Timeout: defaultTimeout})
 		if err != nil {
 			closed++
 		} else {

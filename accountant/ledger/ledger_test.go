@@ -407,7 +407,7 @@ func TestReopen(t *testing.T) {
 	c := startClock()
 	path := filepath.Join(dir, "deep", "er", "my #1? ledger%20.db")
 	open := func() (*Ledger, error) {
-		return Open(ctx, Options{DSN: "sqlite:" + path, StateDir: dir, Clock: c.now, Timeout: time.Second})
+		return Open(ctx, Options{DSN: "sqlite:" + path, StateDir: dir, Clock: c.now, Timeout: defaultTimeout})
 	}
 	l, err := open()
 	if err != nil {

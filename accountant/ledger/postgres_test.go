@@ -69,7 +69,7 @@ func TestAddressesThatAreNone(t *testing.T) {
 			address{s.URL("latin", "password", secret), ErrUnavailable, "UTF8"})
 	}
 	for _, a := range addresses {
-		_, err := Open(ctx, Options{DSN: a.dsn, StateDir: dir, Timeout: time.Second})
+		_, err := Open(ctx, Options{DSN: a.dsn, StateDir: dir, Timeout: defaultTimeout})
 		if !errors.Is(err, a.kind) || !strings.Contains(err.Error(), a.says) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: %v", a.dsn, err)
 		}
@@ -104,7 +104,7 @@ func TestSchemasThatAreNoLedger(t *testing.T) {
 	} {
 		name := fmt.Sprint("broken", i)
 		onServer(s.URL("postgres"), "CREATE SCHEMA "+name, "DROP ROLE IF EXISTS other", "CREATE ROLE other LOGIN", "GRANT ALL ON SCHEMA "+name+" TO other")
-		o := Options{DSN: s.URL("postgres", "search_path", name, "user", "other"), StateDir: t.TempDir(), Timeout: time.Second}
+		o := Options{DSN: s.URL("postgres", "search_path", name, "user", "other"), StateDir: t.TempDir(), Timeout: defaultTimeout}
 		l, err := Open(ctx, o)
 		if err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func TestDurableServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(defaultTimeout)
 	set := func(to string) {
 		for _, text := range []string{"ALTER SYSTEM SET fsync = " + to, "SELECT pg_reload_conf()"} {
 			if _, err := conn.Exec(ctx, text); err != nil {

@@ -310,7 +310,7 @@ func TestLockedLedger(t *testing.T) {
 	if _, err := patient.Reserve(cancelled, gaussianRun("c", reg, "0.1")); !errors.Is(err, cancelled.Err()) || cancelled.Err() == nil {
 		t.Errorf("cancelled: %v", err)
 	}
-	if waited := time.Since(start); waited > 5*time.Second {
+	if waited := time.Since(start); waited > 30*time.Second {
 		t.Errorf("a cancelled request waited %v", waited)
 	}
 	close(release)
