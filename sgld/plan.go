@@ -113,9 +113,10 @@ type Segment struct {
 const (
 	gramShare      = 0.1   // of μ² that a Gram matrix may take
 	gramEnough     = 1e-4  // noise per unit below which a Gram matrix needs no more budget
-	gramFraction   = 200   // bought only if its noise is below units/gramFraction
+	gramFraction   = 100   // bought only if its noise is below units/gramFraction
 	countShare     = 0.05  // of ε that a noisy count takes
 	boughtClip     = 2.0   // C over the typical row norm √(d/(n·w)) in a bought metric
+	boughtLeast    = 1.5   // of it where time is short: fewer than roomyTime relaxation times
 	targetStep     = 0.05  // η·λ that discretisation is held to where compute allows
 	surplusStep    = 0.1   // η·λ where the budget outlasts the compute
 	roomyTime      = 100   // relaxation times up to which a budget is spent on time before it is on wider residuals
@@ -479,7 +480,13 @@ func (p *Plan) chooseClip() error {
 	var norm, residual float64
 	switch p.Metric {
 	case MetricBought:
-		norm = boughtClip * math.Sqrt(d/(n*f.weight))
+		typical := math.Sqrt(d / (n * f.weight))
+		norm = boughtClip * typical
+		if p.clipsProbability() {
+			if time := p.timeAt(norm, p.temperatureOr(1)); time < roomyTime {
+				norm = math.Max(boughtLeast, boughtClip*math.Sqrt(time/roomyTime)) * typical
+			}
+		}
 		residual = p.residual(norm)
 		p.Clip = norm * residual / f.share
 		p.curve = 1.1 * wide
@@ -487,7 +494,7 @@ func (p *Plan) chooseClip() error {
 		if room := p.muSteps / p.sensitivity() * math.Sqrt(2*p.temperatureOr(1)/longTime/float64(r.Chains)); room > p.Clip {
 			p.Clip = room
 		}
-		p.explain("clip: %.4g, twice the typical row norm in the metric%s, more where the budget has room", p.Clip, p.ofResidual(residual))
+		p.explain("clip: %.4g, %.3g times the typical row norm in the metric%s", p.Clip, p.Clip/typical, p.ofResidual(residual))
 	case MetricPublic:
 		b2 := publicNorm2(r.Encoding)
 		norm = math.Sqrt(b2/(n*f.weight)) * (1 + 1e-6)

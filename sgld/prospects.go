@@ -119,7 +119,11 @@ func (p *Plan) weigh() {
 	if !p.clipsProbability() || r.Metric != MetricAuto || r.byHand() || p.Rate < 1 || p.CountEpsilon != nil && p.Units == unknownUnits {
 		return
 	}
-	if !p.relaxes() || p.timeAt(p.Clip, p.temperatureOr(1)) >= honestTime {
+	enough := float64(honestTime)
+	if p.Metric == MetricBought {
+		enough /= 2 // there all directions mix alike
+	}
+	if !p.relaxes() || p.timeAt(p.Clip, p.temperatureOr(1)) >= enough {
 		return
 	}
 	for _, metric := range []string{MetricIdentity, MetricPublic} {
