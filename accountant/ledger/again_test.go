@@ -92,7 +92,7 @@ func composedEpsilon(t *testing.T, reg Registration, parts ...accountant.Event) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	eps, err := m.epsilon(reg.Terms)
+	eps, err := newFigures().epsilon(m, reg.Terms)
 	if err != nil {
 		t.Fatal(err)
 	}

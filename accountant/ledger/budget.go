@@ -98,10 +98,11 @@ func (s *snapshot) budget() (Budget, error) {
 	terms := s.accounts[0].filter.Terms()
 	b := Budget{Epsilon: terms.Epsilon, Delta: terms.Delta, Order: terms.Order, Period: s.period, Periods: s.periods, Amendments: s.amendments, SameRowsAs: s.sameRowsAs}
 	var err error
-	if b.EpsilonSpentBefore, err = s.before.epsilon(terms); err != nil {
+	spent := newFigures()
+	if b.EpsilonSpentBefore, err = spent.epsilon(s.before, terms); err != nil {
 		return b, err
 	}
-	if b.EpsilonSpentAfter, err = s.after.epsilon(terms); err != nil {
+	if b.EpsilonSpentAfter, err = spent.epsilon(s.after, terms); err != nil {
 		return b, err
 	}
 	b.FractionUsed = s.accounts[0].filter.Fraction(s.accounts[0].total.spentUp())

@@ -163,7 +163,7 @@ func costBefore(s rows, past earlierEntries, name string, d dataset, now time.Ti
 	if err != nil {
 		return wireCost{}, err
 	}
-	all, err := charged.composed()
+	all, err := newFigures().composed(charged)
 	if err != nil {
 		return wireCost{}, err
 	}

@@ -63,7 +63,7 @@ func (m events) without(other events) events {
 }
 
 // list returns the mechanisms as events with their counts, in one order.
-func (m events) list() ([]accountant.Event, error) {
+func (m events) list(read map[string]accountant.Event) ([]accountant.Event, error) {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
@@ -71,16 +71,13 @@ func (m events) list() ([]accountant.Event, error) {
 	sort.Strings(keys)
 	out := make([]accountant.Event, len(keys))
 	for i, k := range keys {
-		var w wireEvent
-		if v := reflect.ValueOf(&w).Elem(); !new(reader).all(k, v) {
-			v.SetZero()
-			if json.Unmarshal([]byte(k), &w) != nil {
-				return nil, contradiction("a counted event does not read")
+		e, ok := read[k]
+		if !ok {
+			var err error
+			if e, err = readMechanism(k); err != nil {
+				return nil, err
 			}
-		}
-		e, err := w.event()
-		if err != nil {
-			return nil, err
+			read[k] = e
 		}
 		e.Count = m[k]
 		out[i] = e
@@ -88,9 +85,36 @@ func (m events) list() ([]accountant.Event, error) {
 	return out, nil
 }
 
+func readMechanism(text string) (accountant.Event, error) {
+	var w wireEvent
+	if v := reflect.ValueOf(&w).Elem(); !new(reader).all(text, v) {
+		v.SetZero()
+		if json.Unmarshal([]byte(text), &w) != nil {
+			return accountant.Event{}, contradiction("a counted event does not read")
+		}
+	}
+	return w.event()
+}
+
+// figures are what is spent of counts that have much in common: it reads each
+// mechanism once, and converts equal counts once.
+type figures struct {
+	read  map[string]accountant.Event
+	known []figure
+}
+
+type figure struct {
+	of     events
+	method accountant.Method
+	delta  accountant.Amount
+	eps    float64
+}
+
+func newFigures() *figures { return &figures{read: map[string]accountant.Event{}} }
+
 // composed returns the mechanisms as one event.
-func (m events) composed() (accountant.Event, error) {
-	list, err := m.list()
+func (f *figures) composed(m events) (accountant.Event, error) {
+	list, err := m.list(f.read)
 	return accountant.Compose(list...), err
 }
 
@@ -99,8 +123,13 @@ func (m events) composed() (accountant.Event, error) {
 //
 // Under the Gaussian accountant Poisson-sampled steps have no curve; they enter
 // as the filter charges them, as if they were not sampled.
-func (m events) epsilon(t accountant.Terms) (float64, error) {
-	all, err := m.composed()
+func (f *figures) epsilon(m events, t accountant.Terms) (float64, error) {
+	for _, k := range f.known {
+		if k.method == t.Method && k.delta.Cmp(t.Delta) == 0 && maps.Equal(k.of, m) {
+			return k.eps, nil
+		}
+	}
+	all, err := f.composed(m)
 	if err != nil || len(m) == 0 {
 		return 0, err
 	}
@@ -115,13 +144,14 @@ func (m events) epsilon(t accountant.Terms) (float64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ledger: what is spent: %w", err)
 	}
+	f.known = append(f.known, figure{m, t.Method, t.Delta, eps})
 	return eps, nil
 }
 
 // odometer returns the ε, rounded up, that the loss of all the mechanisms has not
 // exceeded at any time, with the terms' δ and their share for approximate events.
-func (m events) odometer(t accountant.Terms) (float64, error) {
-	all, err := m.composed()
+func (f *figures) odometer(m events, t accountant.Terms) (float64, error) {
+	all, err := f.composed(m)
 	if err != nil || len(m) == 0 {
 		return 0, err
 	}

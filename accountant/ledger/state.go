@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -162,10 +163,30 @@ func countEvents(r rows, prefix string) (events, error) {
 // countEventsBy sums the counts under a prefix by one part of their keys.
 func countEventsBy(r rows, prefix string, part int) (map[string]events, error) {
 	out := map[string]events{}
-	err := r.List(prefix, func(k, value string) error {
+	err := eachCount(r, prefix, func(parts []string, mechanism string, n int64) error {
+		return count(out, parts[part], mechanism, n)
+	})
+	return out, err
+}
+
+// count adds to the counts of one part of a key.
+func count(to map[string]events, part, mechanism string, n int64) error {
+	by, err := url.PathUnescape(part)
+	if err != nil {
+		return fmt.Errorf("%w: a counted event does not read", ErrCorrupt)
+	}
+	if to[by] == nil {
+		to[by] = events{}
+	}
+	to[by][mechanism] += n
+	return nil
+}
+
+// eachCount calls fn with the parts of the key of each count under a prefix.
+func eachCount(r rows, prefix string, fn func(parts []string, mechanism string, n int64) error) error {
+	return r.List(prefix, func(k, value string) error {
 		parts := strings.Split(k, "/")
-		by, err := url.PathUnescape(parts[part])
-		if err != nil {
+		if len(parts) != 5 {
 			return fmt.Errorf("%w: a counted event does not read", ErrCorrupt)
 		}
 		mechanism, err := url.PathUnescape(parts[len(parts)-1])
@@ -176,13 +197,8 @@ func countEventsBy(r rows, prefix string, part int) (map[string]events, error) {
 		if err != nil || n <= 0 {
 			return fmt.Errorf("%w: a count of events is none", ErrCorrupt)
 		}
-		if out[by] == nil {
-			out[by] = events{}
-		}
-		out[by][mechanism] += n
-		return nil
+		return fn(parts, mechanism, n)
 	})
-	return out, err
 }
 
 // addEvents adds counts under the reservation's analyst and its purpose, or takes
@@ -286,26 +302,30 @@ func (o *overlay) List(prefix string, fn func(key, value string) error) error {
 	if err := o.settle(); err != nil {
 		return err
 	}
-	all := map[string]string{}
+	type row struct{ key, value string }
+	var all []row
 	if o.base != nil {
-		if err := o.base.List(prefix, func(k, v string) error { all[k] = v; return nil }); err != nil {
+		err := o.base.List(prefix, func(k, v string) error {
+			if _, over := o.written[k]; !over {
+				all = append(all, row{k, v})
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
 	for k, v := range o.written {
-		if strings.HasPrefix(k, prefix) {
-			all[k] = v
+		if v != "" && strings.HasPrefix(k, prefix) {
+			all = append(all, row{k, v})
 		}
 	}
-	keys := make([]string, 0, len(all))
-	for k, v := range all {
-		if v != "" {
-			keys = append(keys, k)
-		}
+	byKey := func(a, b row) int { return strings.Compare(a.key, b.key) }
+	if !slices.IsSortedFunc(all, byKey) {
+		slices.SortFunc(all, byKey)
 	}
-	sort.Strings(keys)
-	for _, k := range keys {
-		if err := fn(k, all[k]); err != nil {
+	for _, r := range all {
+		if err := fn(r.key, r.value); err != nil {
 			return err
 		}
 	}

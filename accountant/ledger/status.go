@@ -135,6 +135,7 @@ type statusInput struct {
 	purposes map[string]events
 	periods  map[string]events
 	caps     map[string]account // by name
+	spent    *figures
 }
 
 // Status returns every registered data set, by name.
@@ -154,7 +155,7 @@ func (l *Ledger) Status(ctx context.Context) ([]DatasetStatus, error) {
 			if err != nil {
 				return contradiction("a row of state does not read")
 			}
-			in := statusInput{name: name, now: now, caps: map[string]account{}}
+			in := statusInput{name: name, now: now, caps: map[string]account{}, spent: newFigures()}
 			if in.row, _, err = getRow[dataset](s, k); err != nil {
 				return err
 			}
@@ -189,14 +190,21 @@ func (in *statusInput) read(s rows) (err error) {
 	if in.policy, err = getAccount(s, in.name, in.row, policyAccount, in.now); err != nil {
 		return err
 	}
-	if in.periods, err = countEventsBy(s, key("event", in.name)+"/", 2); err != nil {
+	in.periods, in.analysts = map[string]events{}, map[string]events{}
+	err = eachCount(s, key("event", in.name)+"/", func(parts []string, mechanism string, n int64) error {
+		if err := count(in.periods, parts[2], mechanism, n); err != nil {
+			return err
+		}
+		if parts[2] != url.PathEscape(in.row.Period) {
+			return nil
+		}
+		return count(in.analysts, parts[3], mechanism, n)
+	})
+	if err != nil {
 		return err
 	}
 	if in.all = in.periods[in.row.Period]; in.all == nil {
 		in.all = events{}
-	}
-	if in.analysts, err = countEventsBy(s, key("event", in.name, in.row.Period)+"/", 3); err != nil {
-		return err
 	}
 	if in.purposes, err = countEventsBy(s, key("purpose", in.name, in.row.Period)+"/", 3); err != nil {
 		return err
@@ -218,10 +226,10 @@ func (in *statusInput) status() (DatasetStatus, error) {
 		Period: in.row.Period, Periods: in.row.Periods, Accountant: terms.Method, Order: terms.Order,
 		PeriodCaps: []PeriodCapStatus{}, ByPeriod: []PeriodStatus{}}
 	var err error
-	if s.EpsilonSpent, err = in.all.epsilon(terms); err != nil {
+	if s.EpsilonSpent, err = in.spent.epsilon(in.all, terms); err != nil {
 		return s, err
 	}
-	if s.EpsilonOdometer, err = in.all.odometer(terms); err != nil {
+	if s.EpsilonOdometer, err = in.spent.odometer(in.all, terms); err != nil {
 		return s, err
 	}
 	if s.EpsilonRemaining, err = grantable([]account{in.policy}, in.row.Registration.Adjacency, terms.Delta); err != nil {
@@ -247,7 +255,7 @@ func (in *statusInput) status() (DatasetStatus, error) {
 	for _, period := range slices.Sorted(maps.Keys(in.periods)) {
 		spent := s.EpsilonSpent
 		if period != in.row.Period {
-			if spent, err = in.periods[period].epsilon(terms); err != nil {
+			if spent, err = in.spent.epsilon(in.periods[period], terms); err != nil {
 				return s, err
 			}
 		}
@@ -279,7 +287,7 @@ func (in *statusInput) shares(kind string, charged map[string]events) ([]ShareSt
 				return nil, err
 			}
 		}
-		if s.EpsilonSpent, err = charged[name].epsilon(own); err != nil {
+		if s.EpsilonSpent, err = in.spent.epsilon(charged[name], own); err != nil {
 			return nil, err
 		}
 		out = append(out, s)
