@@ -167,6 +167,9 @@ func (g gaussianTarget) draw(dst, theta []float64, z float64) error {
 // a step, to chains with momentum that run: within 10 %. With 8,000 chains a variance is
 // measured to 1.6 %, so a right forecast fails with probability below 10⁻⁶.
 func TestForecastOfChains(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a long computation in one goroutine")
+	}
 	curvature := []float64{0.5, 2, 10, 40}
 	d := len(curvature)
 	m, err := facts{scale: 1, copies: 1}.metric(identityRoot(d), 0, nil, 1, 100)
