@@ -71,6 +71,8 @@ func readsOf(t *testing.T, log, name string) (calls []string) {
 		}
 		// What was read stands in quotes, and addresses begin with 0x.
 		args := quoted.ReplaceAllString(m[2], `""`)
+		// A call that was shown in two parts has other blanks before its result.
+		args = strings.Join(strings.Fields(args), " ")
 		calls = append(calls, m[1]+" "+address.ReplaceAllString(args, "ADDRESS"))
 	}
 	return calls

@@ -33,12 +33,12 @@ func TestTwoPrograms(t *testing.T) {
 	seeded, seededSymbols := build("seeded", "-tags=seeded")
 	_, plainSymbols := build("plain")
 	holds := func(symbols, name string) bool { return strings.Contains(symbols, "privsgld/"+name+"\n") }
-	for _, s := range []string{"cmd/job.(*Run).Do", "sgld.Run", "privacy.NewSource"} {
+	for _, s := range []string{"cmd/job.(*Run).Do", "sgld.RunFrom", "privacy.NewSource"} {
 		if holds(seededSymbols, s) || !holds(plainSymbols, s) {
 			t.Errorf("%s: in the seeded program %v, in the other %v", s, holds(seededSymbols, s), holds(plainSymbols, s))
 		}
 	}
-	for _, s := range []string{"cmd/job.(*Run).Rehearse", "sgld.Rehearse", "sgld.newBlind", "privacy.NewSeeded"} {
+	for _, s := range []string{"cmd/job.(*Run).Rehearse", "sgld.Rehearse", "sgld.(*blindBits).Uint64", "privacy.NewSeeded"} {
 		if !holds(seededSymbols, s) || holds(plainSymbols, s) {
 			t.Errorf("%s: in the seeded program %v, in the other %v", s, holds(seededSymbols, s), holds(plainSymbols, s))
 		}
